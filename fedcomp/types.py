@@ -1,0 +1,125 @@
+"""The two things that travel through every layer: what a model looks like, and how it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import xxhash
+
+from fedcomp.errors import EncodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NDArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+Model: TypeAlias = Mapping[str, NDArray]
+"""Ordered tensor name -> array: the weights of a model."""
+
+ModelDelta: TypeAlias = Mapping[str, NDArray]
+"""Ordered tensor name -> array: **local minus global**. Floating tensors are float32, integers int64."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, NumPy dtype name and shape of one tensor."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements; 1 for a scalar."""
+        return prod(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the tensor holds floating-point values (integers are counters and travel losslessly)."""
+        return "float" in self.dtype
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Ordered names, types and shapes of a model's tensors: what both ends agree on beforehand.
+
+    Shapes always come from the receiver's own spec, never from the wire. Only the fingerprint travels.
+
+    Example:
+        >>> spec = ModelSpec.of({"w": np.zeros((2, 3), np.float32)})
+        >>> spec.num_parameters
+        6
+    """
+
+    tensors: tuple[TensorSpec, ...]
+
+    @classmethod
+    def of(cls, model: Model) -> ModelSpec:
+        """Read the spec off a model (or off a delta, which has the same names and shapes)."""
+        return cls(tuple(TensorSpec(name, array.dtype.name, array.shape) for name, array in model.items()))
+
+    def __iter__(self) -> Iterator[TensorSpec]:
+        return iter(self.tensors)
+
+    @cached_property
+    def num_parameters(self) -> int:
+        """Number of elements over all tensors."""
+        return sum(tensor.size for tensor in self.tensors)
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """A 32-bit fingerprint of names, kinds and shapes; 0 never occurs.
+
+        Float widths are left out: a float16 model's delta travels as float32, and either end may know only
+        its own width.
+        """
+        kinds = [(t.name, "float" if t.is_float else "int", t.shape) for t in self.tensors]
+        return xxhash.xxh3_64_intdigest(repr(kinds).encode()) % (2**32 - 1) + 1
+
+
+def fingerprint_model(model: Model) -> int:
+    """Fingerprint the values of a model: 32 bits over every tensor's bytes in order; 0 never occurs."""
+    digest = xxhash.xxh3_64()
+    for array in model.values():
+        digest.update(np.ascontiguousarray(array).data if array.size else b"")
+    return digest.intdigest() % (2**32 - 1) + 1
+
+
+def subtract_models(local: Model, base: Model) -> ModelDelta:
+    """Return the update ``local - base``: the one place where the sign of a delta is defined.
+
+    Args:
+        local: The model after local training.
+        base: The global model that training started from; same names and shapes.
+
+    Returns:
+        float32 arrays for floating tensors, int64 for integer ones, in `base`'s order.
+
+    Raises:
+        EncodeError: Names or shapes differ.
+    """
+    if local.keys() != base.keys():
+        missing, extra = sorted(base.keys() - local.keys()), sorted(local.keys() - base.keys())
+        raise EncodeError(f"local model has other tensors than the global one: missing {missing}, extra {extra}")
+    delta = {}
+    for name, before in base.items():
+        after = local[name]
+        if after.shape != before.shape:
+            raise EncodeError(f"tensor {name!r} has shape {after.shape}, the global model has {before.shape}")
+        delta[name] = _working_copy(after) - _working_copy(before)
+    return delta
+
+
+def add_delta(base: Model, delta: ModelDelta) -> dict[str, NDArray]:
+    """Return ``base + delta`` with `base`'s types: the inverse of `subtract_models`."""
+    return {name: (before + delta[name]).astype(before.dtype) for name, before in base.items()}
+
+
+def _working_copy(array: NDArray) -> NDArray:
+    is_float = "float" in array.dtype.name
+    return array.astype(np.float32 if is_float else np.int64, copy=False)

@@ -1,0 +1,27 @@
+"""The frame: how one update is laid out as bytes, and every check before a byte of it is believed."""
+
+from fedcomp.wire.frame import (
+    MAGIC,
+    VERSION,
+    Binding,
+    Frame,
+    Section,
+    SectionKind,
+    StageHeader,
+    read_frame,
+    write_frame,
+)
+from fedcomp.wire.limits import FrameLimits
+
+__all__ = [
+    "MAGIC",
+    "VERSION",
+    "Binding",
+    "Frame",
+    "FrameLimits",
+    "Section",
+    "SectionKind",
+    "StageHeader",
+    "read_frame",
+    "write_frame",
+]
