@@ -1,0 +1,96 @@
+"""Where each tensor goes: into the flat coded vector, among the kept floats, or among the integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import isfinite
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedcomp.errors import EncodeError
+from fedcomp.types import ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fedcomp.types import ModelDelta, NDArray, TensorSpec
+
+
+@dataclass(frozen=True)
+class TensorGroup:
+    """Tensors that are concatenated, in model order and each in C order, into one flat vector."""
+
+    tensors: tuple[TensorSpec, ...]
+
+    @cached_property
+    def bounds(self) -> NDArray:
+        """Start of each tensor in the flat vector and, last, its length: int64, one more than tensors."""
+        return np.cumsum([0, *(tensor.size for tensor in self.tensors)], dtype=np.int64)
+
+    @property
+    def size(self) -> int:
+        """Number of elements of the flat vector."""
+        return int(self.bounds[-1])
+
+    def flatten(self, delta: ModelDelta, dtype: str) -> NDArray:
+        """Concatenate this group's tensors of `delta` into a new flat vector."""
+        flat = np.empty(self.size, dtype)
+        for tensor, part in self.slices(flat):
+            part[:] = delta[tensor.name].reshape(-1)
+        return flat
+
+    def slices(self, flat: NDArray) -> Iterator[tuple[TensorSpec, NDArray]]:
+        """Cut a flat vector back into (tensor, flat view) pairs."""
+        for tensor, start, end in zip(self.tensors, self.bounds[:-1], self.bounds[1:], strict=True):
+            yield tensor, flat[start:end]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A model's tensors by how they travel.
+
+    Args:
+        spec: The model.
+        keep_below: Floating tensors with fewer elements are kept as plain floats.
+    """
+
+    spec: ModelSpec
+    keep_below: int = 0
+
+    @cached_property
+    def coded(self) -> TensorGroup:
+        """Floating tensors that are sparsified and quantized."""
+        return TensorGroup(tuple(t for t in self.spec if t.is_float and t.size >= self.keep_below))
+
+    @cached_property
+    def kept(self) -> TensorGroup:
+        """Small floating tensors that travel as plain floats."""
+        return TensorGroup(tuple(t for t in self.spec if t.is_float and t.size < self.keep_below))
+
+    @cached_property
+    def integers(self) -> TensorGroup:
+        """Integer tensors (BatchNorm's counters): always lossless."""
+        return TensorGroup(tuple(t for t in self.spec if not t.is_float))
+
+
+@lru_cache(maxsize=32)
+def layout_of(spec: ModelSpec, keep_below: int) -> Layout:
+    """Return the (cached) layout of a model."""
+    return Layout(spec, keep_below)
+
+
+def flatten_finite(group: TensorGroup, delta: ModelDelta) -> NDArray:
+    """Flatten to float32 and check that every value is finite.
+
+    Raises:
+        EncodeError: A tensor holds NaN or infinity, or a value beyond float32; names the tensor.
+    """
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is refused just below
+        flat = group.flatten(delta, "float32")
+    # The extremes carry NaN and infinity: two reads, no temporary of the vector's size.
+    if flat.size and not (isfinite(flat.max()) and isfinite(flat.min())):
+        name = next(tensor.name for tensor, part in group.slices(flat) if not np.isfinite(part).all())
+        raise EncodeError(f"update of tensor {name!r} holds NaN, infinity or a value beyond float32")
+    return flat

@@ -1,0 +1,39 @@
+"""Sparse coordinates as gaps: what a sparsifier's choice looks like on the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedcomp.errors import InvalidValues
+
+if TYPE_CHECKING:
+    from fedcomp.types import NDArray
+
+
+def positions_to_gaps(positions: NDArray) -> NDArray:
+    """Return uint32 gaps: the first position, then each difference minus one.
+
+    Args:
+        positions: int64, strictly increasing, from 0 and below 2^32.
+    """
+    return (np.diff(positions, prepend=-1) - 1).astype(np.uint32)
+
+
+def gaps_to_positions(gaps: NDArray, size: int) -> NDArray:
+    """Invert `positions_to_gaps`; strictly increasing by construction, since a gap is never negative.
+
+    Args:
+        gaps: uint32, from the wire.
+        size: Length of the vector that the positions point into.
+
+    Raises:
+        InvalidValues: The last position is not below `size`.
+    """
+    # int64 on purpose: 2^31 gaps of 2^32 can't wrap, so a hostile sum is seen and not folded back into range.
+    positions = np.cumsum(gaps, dtype=np.int64)
+    positions += np.arange(gaps.size)
+    if positions.size and positions[-1] >= size:
+        raise InvalidValues(f"positions reach {positions[-1]}, the vector has {size} coordinates")
+    return positions

@@ -1,0 +1,111 @@
+"""What a codec stage is: its parameters, its wire id, and the two roles a stage can have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
+
+from fedcomp.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+    from fedcomp.types import NDArray
+    from fedcomp.wire import SectionKind
+
+Arrays: TypeAlias = "Mapping[SectionKind, NDArray]"
+"""What a quantizer puts on the wire, before entropy coding."""
+
+
+class ArraySpec(NamedTuple):
+    """Element type and count of one section: known to the receiver before it decompresses anything."""
+
+    dtype: str
+    count: int
+
+
+class ParameterError(UsageError):
+    """A stage parameter out of its range; `name` says which."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class Stage(Protocol):
+    """A frozen dataclass whose fields, made with `parameter`, are what the codec text may set."""
+
+    name: ClassVar[str]
+    wire_id: ClassVar[int]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+class Sparsifier(Stage, Protocol):
+    """Chooses which coordinates travel."""
+
+    def select(self, values: NDArray) -> NDArray:
+        """Return the chosen coordinates of `values` (float32, flat): int64, strictly increasing."""
+        ...
+
+
+class Quantizer(Stage, Protocol):
+    """Turns float32 values into few symbols and back.
+
+    `bounds` cuts the n values into groups, one a tensor: group i is ``values[bounds[i]:bounds[i + 1]]``.
+    """
+
+    needs_sparsifier: ClassVar[bool]
+
+    def quantize(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Arrays:
+        """Return the sections of these values (float32, finite)."""
+        ...
+
+    def expected(self, count: int, num_groups: int) -> Mapping[SectionKind, ArraySpec]:
+        """Return what `quantize` gives for so many values and groups; empty sections included."""
+        ...
+
+    def dequantize(self, arrays: Arrays, bounds: NDArray) -> NDArray:
+        """Return float32 values; raises `InvalidValues` for symbols or steps that no encoder writes."""
+        ...
+
+    def wire_args(self) -> tuple[int, ...]:
+        """Return what the decoder must know of this stage."""
+        ...
+
+    @classmethod
+    def from_wire(cls, args: tuple[int, ...]) -> Self:
+        """Rebuild the stage from `wire_args`; raises `ValueError` for arguments of the wrong number or range."""
+        ...
+
+
+def parameter(
+    default: Any = MISSING,
+    *,
+    above: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[Any, ...] = (),
+) -> Any:
+    """Declare a stage parameter with its range: a dataclass field that `check_parameters` understands."""
+    metadata = {"above": above, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+def check_parameters(stage: Stage) -> None:
+    """Raise `ParameterError` for the first parameter of `stage` that is out of its declared range."""
+    for declared in fields(stage):
+        value, limits = getattr(stage, declared.name), declared.metadata
+        if limits["choices"] and value not in limits["choices"]:
+            expected = "one of " + ", ".join(map(str, limits["choices"]))
+        elif limits["above"] is not None and not value > limits["above"]:
+            expected = f"more than {limits['above']}"
+        elif limits["minimum"] is not None and not value >= limits["minimum"]:
+            expected = f"at least {limits['minimum']}"
+        elif limits["maximum"] is not None and not value <= limits["maximum"]:
+            expected = f"at most {limits['maximum']}"
+        else:
+            continue
+        raise ParameterError(
+            declared.name, f"{stage.name}: {declared.name} is {value}, expected {expected}"
+        )

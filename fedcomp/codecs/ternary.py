@@ -1,0 +1,76 @@
+"""`ternary`: a sign for each selected coordinate, and one magnitude for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+
+from fedcomp.codecs.stage import ArraySpec, check_parameters
+from fedcomp.errors import InvalidValues
+from fedcomp.wire import SectionKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.random import Generator
+
+    from fedcomp.codecs.stage import Arrays
+    from fedcomp.types import NDArray
+
+
+@dataclass(frozen=True)
+class Ternary:
+    """Replace each selected value by ``sign(x) * mu``, mu the mean magnitude of all of them.
+
+    The mean minimizes the squared error among all common magnitudes.
+
+    References:
+        Sattler et al., Robust and Communication-Efficient Federated Learning from Non-IID Data (sparse ternary
+        compression), IEEE TNNLS 2019, section V and algorithm 1.
+    """
+
+    name: ClassVar[str] = "ternary"
+    wire_id: ClassVar[int] = 35
+    needs_sparsifier: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+    def quantize(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Arrays:
+        """Return one magnitude and the packed signs."""
+        magnitude = np.abs(values).mean(dtype=np.float64, keepdims=True) if values.size else np.empty(0)
+        return {
+            SectionKind.TABLES: magnitude.astype(np.float32),
+            SectionKind.SIGNS: np.packbits(values < 0),
+        }
+
+    def expected(self, count: int, num_groups: int) -> Mapping[SectionKind, ArraySpec]:
+        """Return one magnitude and a bit a value."""
+        return {
+            SectionKind.TABLES: ArraySpec("float32", min(count, 1)),
+            SectionKind.SIGNS: ArraySpec("uint8", -(-count // 8)),
+        }
+
+    def dequantize(self, arrays: Arrays, bounds: NDArray) -> NDArray:
+        """Return ``+-magnitude``; raises `InvalidValues` for a bad magnitude or padding that is not zero."""
+        magnitude, signs, count = arrays[SectionKind.TABLES], arrays[SectionKind.SIGNS], int(bounds[-1])
+        if not np.all((magnitude >= 0) & np.isfinite(magnitude)):
+            raise InvalidValues("the magnitude is negative or not finite")
+        bits = np.unpackbits(signs)
+        if bits[count:].any():
+            raise InvalidValues("the padding after the last sign is not zero")
+        signs_of_one = np.float32(1) - np.float32(2) * bits[:count]
+        return signs_of_one * magnitude if count else signs_of_one
+
+    def wire_args(self) -> tuple[int, ...]:
+        """Return nothing: there is nothing to choose."""
+        return ()
+
+    @classmethod
+    def from_wire(cls, args: tuple[int, ...]) -> Self:
+        """Rebuild the stage."""
+        if args:
+            raise ValueError("ternary takes no arguments")
+        return cls()

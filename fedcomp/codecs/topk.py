@@ -1,0 +1,51 @@
+"""`topk`: the coordinates of largest magnitude, over the whole model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from fedcomp.codecs.stage import check_parameters, parameter
+
+if TYPE_CHECKING:
+    from fedcomp.types import NDArray
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Keep the ``max(1, round(density * n))`` largest of n magnitudes; exact zeros are never sent.
+
+    Among equal magnitudes the lowest coordinates win, so the choice is deterministic.
+
+    Args:
+        density: Share of the coordinates, in (0, 1].
+
+    References:
+        Aji and Heafield, Sparse Communication for Distributed Gradient Descent, EMNLP 2017, section 3.
+    """
+
+    name: ClassVar[str] = "topk"
+    wire_id: ClassVar[int] = 16
+
+    density: float = parameter(above=0.0, maximum=1.0)
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+    def select(self, values: NDArray) -> NDArray:
+        """Return the chosen coordinates of `values` (float32, flat): int64, strictly increasing."""
+        if not values.size:
+            return np.empty(0, np.int64)
+        magnitudes = np.abs(values)
+        count = min(values.size, max(1, round(self.density * values.size)))
+        threshold = np.partition(magnitudes, values.size - count)[values.size - count]
+        if threshold == 0:
+            return np.flatnonzero(magnitudes)
+        chosen = np.flatnonzero(magnitudes >= threshold)
+        surplus = chosen.size - count
+        if not surplus:
+            return chosen
+        ties = np.flatnonzero(magnitudes[chosen] == threshold)
+        return np.delete(chosen, ties[-surplus:])
