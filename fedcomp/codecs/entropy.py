@@ -119,7 +119,7 @@ class Pcodec:
 
     def decode(self, data: bytes, expected: ArraySpec) -> NDArray:
         """Decompress into an array of exactly the expected type and length."""
-        array = np.empty(expected.count, expected.dtype)
+        array = np.empty(expected.length, expected.dtype)
         try:
             progress = standalone.simple_decompress_into(data, array)
         except (RuntimeError, TypeError, ValueError) as error:
@@ -129,8 +129,8 @@ class Pcodec:
             if type(error).__name__ == "PanicException":
                 raise FrameMalformed(f"pcodec section does not decompress: {error}") from None
             raise
-        if not (progress.finished and progress.n_processed == expected.count):
-            raise FrameMalformed(f"pcodec section does not hold exactly {expected.count} numbers")
+        if not (progress.finished and progress.n_processed == expected.length):
+            raise FrameMalformed(f"pcodec section does not hold exactly {expected.length} numbers")
         return array
 
 
@@ -179,7 +179,7 @@ def _fse_compressor() -> openzl.Compressor:
 
 
 def _byte_size(expected: ArraySpec) -> int:
-    return expected.count * np.dtype(expected.dtype).itemsize
+    return expected.length * np.dtype(expected.dtype).itemsize
 
 
 def _as_array(content: bytes, expected: ArraySpec) -> NDArray:

@@ -1,4 +1,4 @@
-"""`keep`: small tensors (biases, norm scales) travel as plain floats; compressing them saves nothing and costs accuracy."""
+"""`keep`: small tensors (biases, norm scales) travel as plain floats; compressing them saves next to nothing."""
 
 from __future__ import annotations
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedcomp.errors import EncodeError
-from fedcomp.types import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fedcomp.types import ModelDelta, NDArray, TensorSpec
+    from fedcomp.types import ModelDelta, ModelSpec, NDArray, TensorSpec
 
 
 @dataclass(frozen=True)

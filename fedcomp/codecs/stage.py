@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import MISSING, Field, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
 from fedcomp.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.random import Generator
 
     from fedcomp.types import NDArray
@@ -22,7 +23,7 @@ class ArraySpec(NamedTuple):
     """Element type and count of one section: known to the receiver before it decompresses anything."""
 
     dtype: str
-    count: int
+    length: int
 
 
 class ParameterError(UsageError):
@@ -106,6 +107,4 @@ def check_parameters(stage: Stage) -> None:
             expected = f"at most {limits['maximum']}"
         else:
             continue
-        raise ParameterError(
-            declared.name, f"{stage.name}: {declared.name} is {value}, expected {expected}"
-        )
+        raise ParameterError(declared.name, f"{stage.name}: {declared.name} is {value}, expected {expected}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -55,7 +56,7 @@ class Uniform:
     @property
     def largest(self) -> int:
         """The largest symbol's magnitude, in steps."""
-        return 2 ** (self.bits - 1) - 1
+        return (1 << (self.bits - 1)) - 1
 
     def quantize(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Arrays:
         """Return symbols (shifted to be unsigned) and steps; raises `UsageError` if an rng is needed."""
@@ -64,7 +65,7 @@ class Uniform:
         bounds = self._scale_bounds(bounds)
         steps = np.zeros(bounds.size - 1, np.float32)
         symbols = np.empty(values.size, self._symbol_dtype)
-        for i, (start, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for i, (start, end) in enumerate(pairwise(bounds)):
             if start == end:
                 continue
             group = values[start:end]
@@ -125,7 +126,7 @@ class Uniform:
     def _step(self, group: NDArray) -> float:
         """The step, kept where neither ``x / step`` nor ``largest * step`` leaves float32's normal range."""
         largest = max(float(group.max()), -float(group.min()))
-        return min(np.float32(max(largest / self.largest, _TINY)), self._largest_step) if largest else 0.0
+        return min(float(np.float32(max(largest / self.largest, _TINY))), self._largest_step) if largest else 0.0
 
     @property
     def _largest_step(self) -> float:

@@ -1,0 +1,27 @@
+"""Codecs: how a model update becomes few bytes, and comes back checked. NumPy only.
+
+A codec is written as text (`parse_codec`): ``keep | sparsifier | quantizer``. Each stage is one file and one line in
+`registry`; entropy coding is chosen for each section by size. State is never hidden: randomness and context come in
+as arguments, `ErrorFeedback` takes a residual and returns one.
+"""
+
+from fedcomp.codecs.context import CodingContext
+from fedcomp.codecs.decoded import DecodedUpdate
+from fedcomp.codecs.feedback import ErrorFeedback
+from fedcomp.codecs.ledger import ByteLedger
+from fedcomp.codecs.parse import parse_codec
+from fedcomp.codecs.pipeline import Codec, EncodedUpdate, decode, decode_update
+from fedcomp.codecs.registry import PRESETS
+
+__all__ = [
+    "PRESETS",
+    "ByteLedger",
+    "Codec",
+    "CodingContext",
+    "DecodedUpdate",
+    "EncodedUpdate",
+    "ErrorFeedback",
+    "decode",
+    "decode_update",
+    "parse_codec",
+]

@@ -1,0 +1,30 @@
+"""Every codec stage, by its name in a codec text and by its id on the wire. A new stage is one line here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fedcomp.codecs.keep import Keep
+from fedcomp.codecs.plain import Float16, Float32
+from fedcomp.codecs.ternary import Ternary
+from fedcomp.codecs.topk import TopK
+from fedcomp.codecs.uniform import Uniform
+
+if TYPE_CHECKING:
+    from fedcomp.codecs.stage import Quantizer, Sparsifier, Stage
+
+_SPARSIFIERS: tuple[type[Sparsifier], ...] = (TopK,)
+_QUANTIZERS: tuple[type[Quantizer], ...] = (Float32, Float16, Uniform, Ternary)
+
+SPARSIFIERS: dict[int, type[Sparsifier]] = {stage.wire_id: stage for stage in _SPARSIFIERS}
+QUANTIZERS: dict[int, type[Quantizer]] = {stage.wire_id: stage for stage in _QUANTIZERS}
+_ALL: tuple[type[Stage], ...] = (Keep, *_SPARSIFIERS, *_QUANTIZERS)
+STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in _ALL}
+
+PRESETS: dict[str, str] = {
+    "lossless": "float32",
+    "q8": "keep(below=64) | uniform(bits=8)",
+    "q4": "keep(below=64) | uniform(bits=4, stochastic=true)",
+    "thin": "topk(density=0.01) | ternary",
+    "ultra": "topk(density=0.0025) | ternary",
+}
