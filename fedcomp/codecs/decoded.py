@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedcomp.codecs.layout import layout_of
+from fedcomp.errors import InvalidValues
+from fedcomp.types import ModelSpec
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -34,6 +38,13 @@ class DecodedUpdate:
     kept: NDArray
     integers: NDArray
 
+    @classmethod
+    def from_delta(cls, delta: ModelDelta) -> DecodedUpdate:
+        """Wrap an update that came without a codec; every value finite."""
+        layout = layout_of(ModelSpec.of(delta), 0)
+        coded, integers = layout.coded.flatten(delta, "float32"), layout.integers.flatten(delta, "int64")
+        return cls(layout, None, coded, layout.coded.bounds, np.empty(0, np.float32), integers)
+
     def add_to(self, total: Mapping[str, NDArray], weight: float) -> None:
         """Add ``weight * update`` into flat, floating arrays, one a tensor, in place."""
         for tensor, where, values in self._parts():
@@ -49,6 +60,12 @@ class DecodedUpdate:
     def norm(self) -> float:
         """Return the Euclidean norm of the floating tensors."""
         return float(np.sqrt(sum(np.square(part, dtype=np.float64).sum() for part in (self.values, self.kept))))
+
+    def check_norm(self, largest: float) -> None:
+        """Raise `InvalidValues` if the norm is over `largest`."""
+        norm = self.norm()
+        if not norm <= largest:
+            raise InvalidValues(f"update has norm {norm:.4g}, at most {largest:.4g} is allowed")
 
     def _parts(self) -> Iterator[tuple[str, NDArray | slice, NDArray]]:
         """Yield (tensor, where in its flat array, values)."""

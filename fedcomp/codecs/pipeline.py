@@ -163,8 +163,7 @@ def decode_update(
         kept=kept,
         integers=arrays[SectionKind.KEPT_INTS],
     )
-    if not update.norm() <= limits.max_norm:
-        raise InvalidValues(f"update has norm {update.norm():.4g}, at most {limits.max_norm:.4g} is allowed")
+    update.check_norm(limits.max_norm)
     return update
 
 

@@ -1,0 +1,42 @@
+"""The running weighted mean: each update is folded in as it arrives and then forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fedcomp.codecs import DecodedUpdate
+    from fedcomp.types import Model, NDArray
+
+
+class WeightedMean:
+    """``base + sum(weight * update) / sum(weight)``.
+
+    Sums are float64, so the order of arrival changes nothing beyond their last bits. Memory is two float32 models,
+    however many updates arrive.
+
+    Args:
+        base: The global model that the updates are relative to.
+    """
+
+    def __init__(self, base: Model) -> None:
+        self._base = base
+        self._sums = {name: np.zeros(values.size) for name, values in base.items()}
+        self.total_weight = 0.0
+        self.count = 0
+
+    def add(self, update: DecodedUpdate, weight: float) -> None:
+        """Fold one update in; `weight` is positive and finite."""
+        update.add_to(self._sums, weight)
+        self.total_weight += weight
+        self.count += 1
+
+    def model(self) -> Model:
+        """Return the mean of the clients' models, in the base's types; at least one update must have come."""
+        return {name: self._mean(name, base) for name, base in self._base.items()}
+
+    def _mean(self, name: str, base: NDArray) -> NDArray:
+        mean = base + self._sums[name].reshape(base.shape) / self.total_weight
+        return np.asarray(np.rint(mean) if base.dtype.kind in "iu" else mean).astype(base.dtype)

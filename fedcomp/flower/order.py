@@ -1,0 +1,46 @@
+"""What the server tells a client about compression: one ConfigRecord beside the app's own records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from flwr.app import ConfigRecord
+
+from fedcomp.errors import UsageError
+
+ORDER_KEY = "fedcomp"
+"""The record's key in a message; `compression_mod` takes the record out before the app sees the message."""
+
+NO_CODEC = "none"
+"""The codec name that means: send plain float arrays. Every other check and count stays the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionOrder:
+    """How a client shall send this round's update.
+
+    Args:
+        codec: Codec text, or `NO_CODEC`.
+        seed: The run's seed for stochastic stages.
+        round: Server round, from 1.
+        residual_decay: See `ErrorFeedback`; 0 switches it off.
+        acknowledged: The last round of which the server took this client's update, 0 if none.
+    """
+
+    codec: str
+    seed: int
+    round: int
+    residual_decay: float
+    acknowledged: int
+
+    def to_record(self) -> ConfigRecord:
+        """Return the order as a Flower record."""
+        return ConfigRecord(asdict(self))
+
+    @classmethod
+    def from_record(cls, record: ConfigRecord) -> CompressionOrder:
+        """Read an order; raises `UsageError` if the server speaks another version of it."""
+        try:
+            return cls(**record)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise UsageError(f"the server's fedcomp order has fields {sorted(record)}: {error}") from None

@@ -1,0 +1,135 @@
+"""Every reply is hostile until checked: what passes is an `AcceptedUpdate`, what does not is a `FrameError`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from fedcomp.codecs import CodingContext, DecodedUpdate, decode_update
+from fedcomp.errors import FrameError, InvalidValues
+from fedcomp.flower.order import NO_CODEC
+from fedcomp.flower.records import frame_from_record, plain_model_from_record
+from fedcomp.types import ModelSpec, add_delta, fingerprint_model, subtract_models
+
+if TYPE_CHECKING:
+    from flwr.app import Message, MetricRecord
+
+    from fedcomp.types import Model
+    from fedcomp.wire import FrameLimits
+
+
+class ReplyMalformed(FrameError):
+    """A reply whose records are not those of a training reply."""
+
+    reason: ClassVar[str] = "malformed"
+
+
+class Uninvited(FrameError):
+    """A reply of a client that was not asked this round."""
+
+    reason: ClassVar[str] = "uninvited"
+
+
+class Replayed(FrameError):
+    """A second reply of the same client in the same round."""
+
+    reason: ClassVar[str] = "replayed"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedUpdate:
+    """A reply that passed every check.
+
+    Args:
+        reply: The Flower message it came in.
+        metrics: The reply's metrics, every value finite.
+        update: The decoded update.
+        weight: Positive and finite: the client's say in a weighted mean.
+        base: The global model that the update is relative to.
+    """
+
+    reply: Message
+    metrics: MetricRecord
+    update: DecodedUpdate
+    weight: float
+    base: Model
+
+    def client_model(self) -> Model:
+        """Return the client's model as the server sees it: a new full-size model."""
+        return add_delta(self.base, self.update.to_delta())
+
+
+class Screening:
+    """The checks of one round.
+
+    Args:
+        run: The run's id.
+        server_round: From 1.
+        codec: Codec text that clients were ordered to use, or `NO_CODEC`.
+        base: The global model that was broadcast.
+        invited: Node ids of the clients that were asked.
+        weighted_by: Key of the weight in a reply's metrics.
+        limits: Caps for frames.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: str,
+        server_round: int,
+        codec: str,
+        base: Model,
+        invited: set[int],
+        weighted_by: str,
+        limits: FrameLimits,
+    ) -> None:
+        self._run, self._round, self._codec = run, server_round, codec
+        self._base, self._spec = base, ModelSpec.of(base)
+        self._fingerprint = fingerprint_model(base)
+        self._invited, self._answered = invited, set[int]()
+        self._weighted_by, self._limits = weighted_by, limits
+
+    def check(self, reply: Message) -> AcceptedUpdate:
+        """Check one reply.
+
+        Raises:
+            FrameError: It was refused; `reason` says why.
+        """
+        sender = reply.metadata.src_node_id
+        if sender not in self._invited:
+            raise Uninvited(f"node {sender} was not asked in round {self._round}")
+        if sender in self._answered:
+            raise Replayed(f"node {sender} has already answered in round {self._round}")
+        self._answered.add(sender)
+        metrics = _only_metrics(reply)
+        weight = self._weight(metrics)
+        return AcceptedUpdate(reply, metrics, self._decode(reply), weight, self._base)
+
+    def _decode(self, reply: Message) -> DecodedUpdate:
+        if len(reply.content.array_records) != 1:
+            raise ReplyMalformed(f"reply has {len(reply.content.array_records)} ArrayRecords, expected exactly one")
+        (record,) = reply.content.array_records.values()
+        if self._codec == NO_CODEC:
+            model = plain_model_from_record(record, self._base)
+            update = DecodedUpdate.from_delta(subtract_models(model, self._base))
+            update.check_norm(self._limits.max_norm)
+            return update
+        moment = CodingContext(self._run, str(reply.metadata.src_node_id), self._round, self._fingerprint)
+        return decode_update(frame_from_record(record), self._spec, context=moment, limits=self._limits)
+
+    def _weight(self, metrics: MetricRecord) -> float:
+        for name, value in metrics.items():
+            if not all(math.isfinite(number) for number in (value if isinstance(value, list) else [value])):
+                raise InvalidValues(f"metric {name!r} is {value}, expected a finite number")
+        weight = metrics.get(self._weighted_by)
+        if not isinstance(weight, (int, float)) or weight <= 0:
+            raise ReplyMalformed(f"metric {self._weighted_by!r} is {weight}, expected a positive number")
+        return float(weight)
+
+
+def _only_metrics(reply: Message) -> MetricRecord:
+    """Return a reply's one MetricRecord; raises `ReplyMalformed` if there is not exactly one."""
+    if len(reply.content.metric_records) != 1:
+        raise ReplyMalformed(f"reply has {len(reply.content.metric_records)} MetricRecords, expected exactly one")
+    return next(iter(reply.content.metric_records.values()))

@@ -1,0 +1,184 @@
+"""The server's side: any Flower strategy, fed with decoded updates."""
+
+from __future__ import annotations
+
+from logging import WARNING
+from typing import TYPE_CHECKING
+
+import numpy as np
+from flwr.app import RecordDict
+from flwr.common.logger import log
+from flwr.serverapp.strategy import Strategy
+
+from fedcomp.codecs import parse_codec
+from fedcomp.errors import FrameError, UsageError
+from fedcomp.flower.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
+from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
+from fedcomp.flower.records import num_bytes, only_array_record, to_array_record, to_model
+from fedcomp.flower.screening import Screening
+from fedcomp.flower.traffic import RoundTraffic
+from fedcomp.wire import FrameLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+    from flwr.serverapp import Grid
+
+    from fedcomp.flower.screening import AcceptedUpdate
+    from fedcomp.types import Model
+
+
+class CompressedStrategy(Strategy):
+    """Order compressed updates from the clients, check and decode them, and let `inner` take the step.
+
+    A strategy that starts from the weighted mean (FedAvg, FedAvgM, FedProx, FedAdam, FedYogi, FedAdagrad) receives
+    that mean alone: every reply is folded in as it arrives, and memory does not grow with the number of clients.
+    Any other strategy (Krum, median, trimmed mean, differential privacy, your own) receives every decoded reply.
+
+    A bad update is refused, counted under its reason and logged; it never ends the round. If fewer than
+    `min_replies` updates are left, the round changes nothing.
+
+    Args:
+        inner: Any Flower strategy.
+        codec: Codec text or preset name; ``"none"`` asks for plain arrays under the same checks and counts.
+        residual_decay: Error feedback at the clients, see `ErrorFeedback`; 0 switches it off.
+        seed: For the clients' stochastic stages.
+        limits: Caps for what a client may send.
+        min_replies: Fewest accepted updates for a step.
+        on_update: Called with each accepted update, before it is forgotten.
+        on_round: Called with the counts of each finished training round.
+
+    Raises:
+        UsageError: `codec` does not parse, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        inner: Strategy,
+        *,
+        codec: str = "thin",
+        residual_decay: float = 1.0,
+        seed: int = 0,
+        limits: FrameLimits | None = None,
+        min_replies: int = 1,
+        on_update: Callable[[int, AcceptedUpdate], None] | None = None,
+        on_round: Callable[[RoundTraffic], None] | None = None,
+    ) -> None:
+        if not 0 <= residual_decay <= 1:
+            raise UsageError(f"residual decay is {residual_decay}, expected 0 to 1")
+        if min_replies < 1:
+            raise UsageError(f"min_replies is {min_replies}, expected 1 or more")
+        self.inner = inner
+        self.codec = codec if codec == NO_CODEC else str(parse_codec(codec))
+        self.residual_decay, self.seed, self.min_replies = residual_decay, seed, min_replies
+        self.limits = limits or FrameLimits()
+        self._on_update, self._on_round = on_update, on_round
+        self._acknowledged: dict[int, int] = {}
+        self._screening: Screening | None = None
+        self._base: Model = {}
+        self._dense_bytes = 0
+        self._traffic = RoundTraffic(round=0)
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Let `inner` choose the clients and add the order to each message."""
+        messages = list(self.inner.configure_train(server_round, arrays, config, grid))
+        self._traffic = RoundTraffic(round=server_round, sent=len(messages))
+        if not messages:
+            return messages
+        _, broadcast = only_array_record(messages[0].content)
+        self._base, self._dense_bytes = to_model(broadcast), num_bytes(broadcast)
+        self._screening = Screening(
+            run=str(messages[0].metadata.run_id),
+            server_round=server_round,
+            codec=self.codec,
+            base=self._base,
+            invited={message.metadata.dst_node_id for message in messages},
+            weighted_by=_weighted_by(self.inner),
+            limits=self.limits,
+        )
+        for message in messages:
+            order = CompressionOrder(
+                codec=self.codec,
+                seed=self.seed,
+                round=server_round,
+                residual_decay=self.residual_decay,
+                acknowledged=self._acknowledged.get(message.metadata.dst_node_id, 0),
+            )
+            self._traffic.downlink_bytes += num_bytes(only_array_record(message.content)[1])
+            self._traffic.dense_downlink_bytes += self._dense_bytes
+            # Stock strategies give all messages the same RecordDict: make one for each.
+            message.content = RecordDict({**message.content, ORDER_KEY: order.to_record()})
+        return messages
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Check, decode and fold each reply as it arrives; then let `inner` aggregate."""
+        feed = (feed_mean if needs_only_the_mean(self.inner) else feed_each)(
+            self._accept(replies), self._base, _weighted_by(self.inner)
+        )
+        arrays, metrics = None, None
+        if len(feed.senders) >= self.min_replies:
+            with client_metrics(self.inner, feed.metrics):
+                arrays, metrics = self.inner.aggregate_train(server_round, feed.replies)
+        if arrays is not None:
+            arrays = _with_types_of(self._base, arrays)
+            self._acknowledged |= dict.fromkeys(feed.senders, server_round)
+        if self._on_round:
+            self._on_round(self._traffic)
+        return arrays, metrics
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Leave evaluation to `inner`."""
+        return self.inner.configure_evaluate(server_round, arrays, config, grid)
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Leave evaluation to `inner`."""
+        return self.inner.aggregate_evaluate(server_round, replies)
+
+    def summary(self) -> None:
+        """Log `inner`'s summary."""
+        self.inner.summary()
+
+    def _accept(self, replies: Iterable[Message]) -> Iterator[AcceptedUpdate]:
+        for reply in replies:
+            sender = reply.metadata.src_node_id
+            if reply.has_error() or self._screening is None:
+                log(WARNING, "client %d failed: %s", sender, reply.error.reason if reply.has_error() else "not asked")
+                continue
+            self._traffic.uplink_bytes += sum(num_bytes(record) for record in reply.content.array_records.values())
+            self._traffic.dense_uplink_bytes += self._dense_bytes
+            try:
+                update = self._screening.check(reply)
+            except FrameError as error:
+                self._traffic.rejected[error.reason] += 1
+                log(WARNING, "refused the update of client %d: %s: %s", sender, error.reason, error)
+                continue
+            self._traffic.accepted += 1
+            if self._on_update:
+                self._on_update(self._traffic.round, update)
+            yield update
+
+
+def _weighted_by(strategy: Strategy) -> str:
+    """Find the weight's key; differential privacy strategies hold the one that knows it."""
+    while isinstance(wrapped := getattr(strategy, "strategy", None), Strategy):
+        strategy = wrapped
+    return str(getattr(strategy, "weighted_by_key", "num-examples"))
+
+
+def _with_types_of(base: Model, arrays: ArrayRecord) -> ArrayRecord:
+    """Undo Flower's averaging of integers into float64, and any other change of type."""
+    if all(arrays[name].dtype == values.dtype.name for name, values in base.items()):
+        return arrays
+    return to_array_record(
+        {
+            name: np.asarray(np.rint(new) if base[name].dtype.kind in "iu" else new).astype(base[name].dtype)
+            for name, new in to_model(arrays).items()
+        }
+    )

@@ -1,0 +1,37 @@
+"""What one round moved: bytes counted on what was really sent, and what became of each reply."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class RoundTraffic:
+    """Counts of one training round.
+
+    Attributes:
+        round: Server round, from 1.
+        sent: Clients that were asked.
+        downlink_bytes: Bytes of the arrays sent to them.
+        dense_downlink_bytes: The same messages with the model as plain arrays.
+        uplink_bytes: Bytes of the arrays that came back, refused ones too.
+        dense_uplink_bytes: The same replies with the model as plain arrays.
+        accepted: Updates that count.
+        rejected: Updates that were refused, by reason.
+    """
+
+    round: int
+    sent: int = 0
+    downlink_bytes: int = 0
+    dense_downlink_bytes: int = 0
+    uplink_bytes: int = 0
+    dense_uplink_bytes: int = 0
+    accepted: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def failed(self) -> int:
+        """Clients that answered with an error, or not at all."""
+        answered = self.accepted + self.rejected.total() - self.rejected["replayed"] - self.rejected["uninvited"]
+        return max(0, self.sent - answered)
