@@ -1,0 +1,17 @@
+"""Images: loading, holding out, partitioning over clients, hiding labels."""
+
+from fedcomp.data.dataset import UNLABELLED, ImageDataset
+from fedcomp.data.sources import load_dataset
+from fedcomp.data.splits import ClientData, HeldOut, hold_out, label_divergence, partition_labels, split_labelled
+
+__all__ = [
+    "UNLABELLED",
+    "ClientData",
+    "HeldOut",
+    "ImageDataset",
+    "hold_out",
+    "label_divergence",
+    "load_dataset",
+    "partition_labels",
+    "split_labelled",
+]

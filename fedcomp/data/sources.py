@@ -1,0 +1,125 @@
+"""Data sets by name, each as (train, test)."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from fedcomp.data.dataset import ImageDataset
+from fedcomp.data.idx import find_idx, read_idx
+from fedcomp.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fedcomp.types import NDArray
+
+TrainTest: TypeAlias = tuple[ImageDataset, ImageDataset]
+
+_HUB_PREFIX = "hf:"
+
+
+def load_dataset(name: str, data_dir: str = "") -> TrainTest:
+    """Load a data set.
+
+    Args:
+        name: ``digits`` (inside scikit-learn), ``mnist`` or ``fashion-mnist`` (IDX files), ``npz`` (one file with
+            x_train, y_train, x_test, y_test) or ``hf:OWNER/NAME`` (Hugging Face, needs a network or its cache).
+        data_dir: Where the files are: a folder, or the .npz file. Empty looks in the usual places.
+
+    Raises:
+        ConfigError: No data set has this name.
+        DataError: It could not be read; says how to get it.
+    """
+    if name.startswith(_HUB_PREFIX):
+        return _load_hub(name.removeprefix(_HUB_PREFIX))
+    loaders: dict[str, Callable[[str], TrainTest]] = {
+        "digits": _load_digits,
+        "mnist": partial(_load_idx, "mnist", False),
+        "fashion-mnist": partial(_load_idx, "fashion-mnist", True),
+        "npz": _load_npz,
+    }
+    if name not in loaders:
+        raise ConfigError(f"dataset is {name!r}, expected one of {', '.join(loaders)} or hf:OWNER/NAME")
+    return loaders[name](data_dir)
+
+
+def _load_digits(data_dir: str) -> TrainTest:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = np.rint(pixels.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
+    digits = ImageDataset("digits", images, labels.astype(np.int64), num_classes=10)
+    # A fixed split: the test set is the same whatever the run's seed.
+    train, test = train_test_split(np.arange(len(digits)), test_size=0.2, stratify=labels, random_state=0)
+    return digits.take(np.sort(train)), digits.take(np.sort(test))
+
+
+def _load_idx(name: str, flip_ok: bool, data_dir: str) -> TrainTest:
+    folders = [Path(data_dir)] if data_dir else [Path("data") / name, Path("/usr/share/datasets") / name]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        raise DataError(
+            f"no folder {' or '.join(map(str, folders))}: put the four IDX files of {name} there "
+            f"(`make data-fashion`, or Debian's package dataset-fashion-mnist), or set dataset to a Hugging Face name "
+            f"as in hf:zalando-datasets/fashion_mnist"
+        )
+
+    def read(part: str) -> ImageDataset:
+        images = read_idx(find_idx(folder, f"{part}-images-idx3-ubyte"), num_dims=3)
+        labels = read_idx(find_idx(folder, f"{part}-labels-idx1-ubyte"), num_dims=1)
+        return ImageDataset(name, images[:, None], labels.astype(np.int64), num_classes=10, flip_ok=flip_ok)
+
+    return read("train"), read("t10k")
+
+
+def _load_npz(data_dir: str) -> TrainTest:
+    try:
+        with np.load(data_dir, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in ("x_train", "y_train", "x_test", "y_test")}
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{data_dir or 'data-dir'}: expected a .npz with x_train, y_train, x_test, y_test: {error}"
+        ) from None
+    num_classes = max(2, int(max(arrays["y_train"].max(), arrays["y_test"].max())) + 1)
+
+    def part(kind: str) -> ImageDataset:
+        labels = arrays[f"y_{kind}"].reshape(-1).astype(np.int64)
+        return ImageDataset("npz", _to_nchw(arrays[f"x_{kind}"]), labels, num_classes)
+
+    return part("train"), part("test")
+
+
+def _load_hub(name: str) -> TrainTest:
+    import datasets
+
+    try:
+        splits = datasets.load_dataset(name)
+        return _from_hub(name, splits["train"]), _from_hub(name, splits["test"])
+    except (OSError, ValueError, KeyError, ConnectionError) as error:
+        raise DataError(f"hf:{name}: {type(error).__name__}: {str(error).splitlines()[0]}") from None
+
+
+def _from_hub(name: str, split: Any) -> ImageDataset:
+    import datasets
+
+    kinds = {column: type(feature) for column, feature in split.features.items()}
+    image = next((column for column, kind in kinds.items() if kind is datasets.Image), None)
+    label = next((column for column, kind in kinds.items() if kind is datasets.ClassLabel), None)
+    if image is None or label is None:
+        raise DataError(f"hf:{name}: has columns {list(kinds)}, expected one of images and one of class labels")
+    images = _to_nchw(np.stack([np.asarray(picture) for picture in split[image]]))
+    return ImageDataset(name, images, np.asarray(split[label], np.int64), split.features[label].num_classes)
+
+
+def _to_nchw(images: NDArray) -> NDArray:
+    """Accept (N, H, W), (N, H, W, C) and (N, C, H, W); C is 1 or 3."""
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return images

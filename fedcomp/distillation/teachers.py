@@ -1,0 +1,75 @@
+"""Teachers: who labels the proxy images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from fedcomp.errors import RunError
+from fedcomp.models import set_weights
+from fedcomp.training import evaluate, predict_logits
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from fedcomp.data import ImageDataset
+    from fedcomp.types import Model
+
+_CHANCE_MARGIN = 1.5
+
+
+class Teacher(Protocol):
+    """Somebody whose logits a student imitates."""
+
+    def logits(self) -> Tensor:
+        """Return logits (N, K) on the proxy images."""
+        ...
+
+
+class GlobalTeacher:
+    """The global model as the only teacher: needs no client's model, so it goes with secure aggregation."""
+
+    def __init__(self, model: nn.Module, proxy: ImageDataset) -> None:
+        self._model, self._proxy = model, proxy
+
+    def logits(self) -> Tensor:
+        """Return the global model's logits."""
+        return predict_logits(self._model, self._proxy.images)
+
+
+class EnsembleTeacher:
+    """The clients' models, their logits averaged; each model is seen once and forgotten.
+
+    A model that is no better than chance on the validation set is left out: it must find at least 1.5 times the
+    share of right labels that guessing finds.
+
+    Args:
+        model: Scratch model of the clients' architecture; its weights are overwritten.
+        proxy: The images to label.
+        validation: Decides who is at chance.
+
+    References:
+        Lin et al., Ensemble Distillation for Robust Model Fusion (FedDF), NeurIPS 2020, section 3, algorithm 1.
+    """
+
+    def __init__(self, model: nn.Module, proxy: ImageDataset, validation: ImageDataset) -> None:
+        self._model, self._proxy, self._validation = model, proxy, validation
+        self._sum: Tensor = torch.zeros(len(proxy), proxy.num_classes)
+        self.num_teachers = 0
+        self.num_dropped = 0
+
+    def add(self, weights: Model) -> None:
+        """Let one client's model vote, if it is better than chance."""
+        set_weights(self._model, weights)
+        if evaluate(self._model, self._validation).accuracy < _CHANCE_MARGIN / self._proxy.num_classes:
+            self.num_dropped += 1
+            return
+        self._sum += predict_logits(self._model, self._proxy.images)
+        self.num_teachers += 1
+
+    def logits(self) -> Tensor:
+        """Return the mean logits; raises `RunError` if no teacher was better than chance."""
+        if not self.num_teachers:
+            raise RunError(f"none of {self.num_dropped} client models is better than chance: nobody can teach")
+        return self._sum / self.num_teachers

@@ -1,0 +1,25 @@
+"""Local training: augmentation, supervised and semi-supervised objectives, the client's loop, evaluation."""
+
+from fedcomp.training.augment import strong_augment, weak_augment
+from fedcomp.training.evaluation import Evaluation, evaluate, predict_logits
+from fedcomp.training.local import LocalSettings, shuffled_batches, to_batch, to_images, train_locally
+from fedcomp.training.objectives import Batch, FixMatch, Objective, Step, Supervised, make_objective
+
+__all__ = [
+    "Batch",
+    "Evaluation",
+    "FixMatch",
+    "LocalSettings",
+    "Objective",
+    "Step",
+    "Supervised",
+    "evaluate",
+    "make_objective",
+    "predict_logits",
+    "shuffled_batches",
+    "strong_augment",
+    "to_batch",
+    "to_images",
+    "train_locally",
+    "weak_augment",
+]

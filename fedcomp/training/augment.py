@@ -1,0 +1,92 @@
+"""Augmentations as batched tensor operations: each image its own parameters, one resampling a batch."""
+
+from __future__ import annotations
+
+from math import pi
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+def weak_augment(images: Tensor, generator: Generator, *, flip_ok: bool) -> Tensor:
+    """Shift by up to an eighth of the side, zeros coming in, and flip where that keeps the label.
+
+    Args:
+        images: (B, C, H, W), in [0, 1].
+        generator: Source of all randomness.
+        flip_ok: Whether a mirrored image keeps its label.
+
+    Returns:
+        A new tensor of the same shape.
+
+    References:
+        Sohn et al., FixMatch, NeurIPS 2020, section 2.3.
+    """
+    batch, channels, height, width = images.shape
+    reach = max(1, height // 8)
+    padded = F.pad(images, (reach, reach, reach, reach))
+    top, left = torch.randint(0, 2 * reach + 1, (2, batch, 1), generator=generator)
+    rows = (top + torch.arange(height))[:, None, :, None]
+    columns = left + torch.arange(width)
+    if flip_ok:
+        flipped = torch.rand((batch, 1), generator=generator) < 0.5
+        columns = torch.where(flipped, columns.flip(1), columns)
+    which = torch.arange(batch)[:, None, None, None]
+    return padded[which, torch.arange(channels)[None, :, None, None], rows, columns[:, None, None, :]]
+
+
+def strong_augment(images: Tensor, generator: Generator, *, flip_ok: bool) -> Tensor:
+    """Distort geometry and brightness, and cut a square out.
+
+    Rotation up to 20 degrees, shear up to 0.2, scale 0.8 to 1.2, shift up to an eighth of the side; contrast and
+    brightness by up to 40 %; a square of three eighths of the side set to zero. The square is gentle enough for 8 x 8.
+
+    Args:
+        images: (B, C, H, W), in [0, 1].
+        generator: Source of all randomness.
+        flip_ok: Whether a mirrored image keeps its label.
+
+    Returns:
+        A new tensor of the same shape, in [0, 1].
+
+    References:
+        Cubuk et al., RandAugment, NeurIPS 2020 (the pool); DeVries and Taylor, Cutout, 2017, section 3.2.
+    """
+    moved = _affine(images, generator, flip_ok)
+    return _cutout(_jitter(moved, generator), generator)
+
+
+def _affine(images: Tensor, generator: Generator, flip_ok: bool) -> Tensor:
+    batch = len(images)
+    angle, shear, scale, right, down = torch.rand((5, batch), generator=generator) * 2 - 1
+    angle, shear, scale = angle * (20 / 180 * pi), shear * 0.2, 1 + 0.2 * scale
+    mirror = torch.ones(batch)
+    if flip_ok:
+        mirror = torch.where(torch.rand(batch, generator=generator) < 0.5, -1.0, 1.0)
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    # A shift of 1 is half a side in grid_sample's coordinates.
+    first_row = torch.stack((cos * mirror, shear - sin, right / 4), dim=1)
+    second_row = torch.stack((sin * mirror, cos, down / 4), dim=1)
+    grid = F.affine_grid(torch.stack((first_row, second_row), dim=1), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def _jitter(images: Tensor, generator: Generator) -> Tensor:
+    contrast, brightness = torch.rand((2, len(images), 1, 1, 1), generator=generator) * 0.8 - 0.4
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    changed: Tensor = (images - mean) * (1 + contrast) + mean * (1 + brightness)
+    return changed.clamp_(0, 1)
+
+
+def _cutout(images: Tensor, generator: Generator) -> Tensor:
+    batch, _, height, width = images.shape
+    half = max(1, 3 * height // 16)
+    row = torch.randint(0, height, (batch, 1), generator=generator)
+    column = torch.randint(0, width, (batch, 1), generator=generator)
+    in_rows = (torch.arange(height) - row).abs() < half
+    in_columns = (torch.arange(width) - column).abs() < half
+    return images.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0)

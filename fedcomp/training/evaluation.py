@@ -1,0 +1,65 @@
+"""What a model can do, measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+from fedcomp.errors import DataError
+from fedcomp.training.local import to_images
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from fedcomp.data import ImageDataset
+    from fedcomp.types import NDArray
+
+_BATCH_SIZE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A model on a data set.
+
+    Args:
+        accuracy: Share of images whose label was found, 0 to 1.
+        loss: Mean cross-entropy, nats.
+        num_examples: Number of images.
+        per_class_accuracy: 0 to 1 for each class; NaN for a class without images.
+    """
+
+    accuracy: float
+    loss: float
+    num_examples: int
+    per_class_accuracy: tuple[float, ...]
+
+
+def evaluate(model: nn.Module, dataset: ImageDataset) -> Evaluation:
+    """Measure `model` on a labelled data set; raises `DataError` if it is empty."""
+    if not len(dataset):
+        raise DataError(f"{dataset.name}: no image to evaluate on")
+    logits, labels = predict_logits(model, dataset.images), torch.from_numpy(dataset.labels)
+    correct = (logits.argmax(dim=1) == labels).float()
+    per_class = [correct[labels == label].mean().item() for label in range(dataset.num_classes)]
+    return Evaluation(
+        accuracy=correct.mean().item(),
+        loss=F.cross_entropy(logits, labels).item(),
+        num_examples=len(labels),
+        per_class_accuracy=tuple(per_class),
+    )
+
+
+def predict_logits(model: nn.Module, images: NDArray) -> Tensor:
+    """Return logits (N, K) on the CPU for uint8 images (N, C, H, W); the model's mode is left as it was."""
+    was_training = model.training
+    device = next(model.parameters()).device
+    model.eval()
+    try:
+        with torch.inference_mode():
+            batches = to_images(images).split(_BATCH_SIZE)
+            return torch.cat([model(batch.to(device)).cpu() for batch in batches]).clone()
+    finally:
+        model.train(was_training)
