@@ -1,0 +1,191 @@
+"""A run's configuration: one model, flat kebab-case keys, every value checked with a message that names its key."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from fedcomp.codecs import parse_codec
+from fedcomp.errors import CodecSpecError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+NO_CODEC = "none"
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class RunConfig(BaseModel):
+    """Everything that decides about a run.
+
+    Valid for ``fedcomp simulate`` and, as ``--run-config``, for ``flwr run``. Values are bool, int, float and str, as
+    Flower's run configurations hold nothing else. Read it with `from_toml` or `from_mapping`, which raise
+    `ConfigError`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=_kebab, allow_inf_nan=False)
+
+    name: str = Field("demo", min_length=1, pattern=r"^[\w.-]+$", description="name of the run, part of its folder's")
+    seed: int = Field(0, ge=0, lt=2**31, description="all randomness derives from it")
+    out_dir: str = Field("", description="the run's folder; empty is runs/NAME-DATE-TIME")
+
+    dataset: str = Field("digits", description="digits, mnist, fashion-mnist, npz or hf:OWNER/NAME")
+    data_dir: str = Field("", description="where the data set's files are; empty looks in the usual places")
+    num_clients: int = Field(20, ge=1, description="clients the data is partitioned over")
+    partition: Literal["dirichlet", "iid", "shards"] = Field("dirichlet", description="how labels are spread")
+    dirichlet_alpha: float = Field(0.5, gt=0, description="small is skewed")
+    label_fraction: float = Field(0.5, gt=0, le=1, description="share of each client's images that keep their label")
+    validation_size: int = Field(100, ge=0, description="labelled images held out at the server")
+    proxy_size: int = Field(300, ge=0, description="unlabelled images held out for distillation")
+
+    model: str = Field("cnn-gn", description="perceptron, cnn-gn, cnn, student-cnn or package.module:callable")
+    device: str = Field("cpu", description="torch device of the clients")
+    num_server_rounds: int = Field(20, ge=1, description="rounds")
+    fraction_train: float = Field(1.0, gt=0, le=1, description="share of the clients in each round")
+    min_replies: int = Field(1, ge=1, description="fewest good updates for a round to count")
+    client_timeout: float = Field(600.0, gt=0, description="seconds for one client in a simulation")
+    round_timeout: float = Field(3600.0, gt=0, description="seconds for one round")
+    evaluate_every: int = Field(1, ge=1, description="rounds between two evaluations; the last ten are always done")
+
+    local_epochs: int = Field(2, ge=1, description="passes over a client's data in a round")
+    batch_size: int = Field(16, ge=1, description="labelled images a step")
+    unlabelled_ratio: int = Field(2, ge=1, description="unlabelled images a step, as a multiple of batch-size")
+    optimizer: Literal["sgd", "adam"] = Field("sgd", description="the clients' optimizer")
+    learning_rate: float = Field(0.05, gt=0, description="of the clients")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of the clients' SGD")
+    weight_decay: float = Field(5e-4, ge=0, description="of the clients")
+    proximal_mu: float = Field(0.0, ge=0, description="FedProx's pull towards the global model; 0 is off")
+    max_grad_norm: float = Field(0.0, ge=0, description="gradients are clipped to it; 0 is off")
+    objective: Literal["supervised", "fixmatch"] = Field("fixmatch", description="what clients minimize")
+    pseudo_threshold: float = Field(0.95, ge=0, le=1, description="confidence from which FixMatch trusts a guess")
+    unlabelled_weight: float = Field(1.0, ge=0, description="weight of FixMatch's unlabelled loss")
+
+    strategy: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"] = Field(
+        "fedavg", description="Flower strategy that takes the server's step"
+    )
+    server_learning_rate: float = Field(1.0, gt=0, description="of the strategy; fedavg has none")
+    server_momentum: float = Field(0.0, ge=0, lt=1, description="of fedavgm")
+
+    codec: str = Field("thin", description="codec text, preset name, or none for plain float32 arrays")
+    residual_decay: float = Field(1.0, ge=0, le=1, description="error feedback: what of a residual survives; 0 is off")
+    max_update_norm: float = Field(0.0, ge=0, description="an update with a larger norm is refused; 0 is off")
+    max_frame_bytes: int = Field(0, ge=0, description="a longer frame is refused; 0 is the library's cap")
+
+    teacher: Literal["none", "global", "ensemble"] = Field("ensemble", description="who teaches the student")
+    student_model: str = Field("student-cnn", description="the student's architecture, as `model`")
+    distill_epochs: int = Field(60, ge=1, description="passes over the proxy images")
+    distill_batch_size: int = Field(64, ge=2, description="proxy images a step")
+    distill_learning_rate: float = Field(2e-3, gt=0, description="of Adam, falling along a cosine")
+    temperature: float = Field(3.0, gt=0, description="softens teacher and student")
+
+    @field_validator("codec")
+    @classmethod
+    def _codec_parses(cls, text: str) -> str:
+        if text != NO_CODEC:
+            try:
+                parse_codec(text)
+            except CodecSpecError as error:
+                raise ValueError(str(error)) from None
+        return text
+
+    @model_validator(mode="after")
+    def _pairs_are_possible(self) -> Self:
+        impossible = {
+            "server-momentum is for strategy fedavgm only": self.server_momentum and self.strategy != "fedavgm",
+            "server-learning-rate has no effect on strategy fedavg": (
+                self.server_learning_rate != 1 and self.strategy == "fedavg"
+            ),
+            "objective fixmatch needs unlabelled images, but label-fraction is 1: set objective to supervised": (
+                self.objective == "fixmatch" and self.label_fraction == 1
+            ),
+            "a teacher needs proxy-size and validation-size above 0, or set teacher to none": (
+                self.teacher != "none" and not (self.proxy_size and self.validation_size)
+            ),
+            f"fraction-train {self.fraction_train} of num-clients {self.num_clients} is not one client": (
+                self.clients_per_round < 1
+            ),
+            f"min-replies is {self.min_replies}, but a round has {self.clients_per_round} clients": (
+                self.min_replies > self.clients_per_round
+            ),
+        }
+        for message, found in impossible.items():
+            if found:
+                raise ValueError(message)
+        return self
+
+    @property
+    def clients_per_round(self) -> int:
+        """Clients that are asked in each round: as Flower's FedAvg counts them."""
+        return int(self.num_clients * self.fraction_train)
+
+    @classmethod
+    def keys(cls) -> list[str]:
+        """Return all keys, kebab-case."""
+        return [_kebab(name) for name in cls.model_fields]
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
+        """Build a configuration from kebab-case keys.
+
+        Raises:
+            ConfigError: One line for each wrong key or value.
+        """
+        try:
+            return cls.model_validate(dict(mapping))
+        except ValidationError as error:
+            raise ConfigError("\n".join(_explain(problem, cls.keys()) for problem in error.errors())) from None
+
+    @classmethod
+    def from_toml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a flat TOML file.
+
+        Args:
+            path: The file.
+            overrides: ``key=value`` pairs that win over the file; values as in TOML, bare words are strings.
+
+        Raises:
+            ConfigError: The file can't be read, or a key or value is wrong.
+        """
+        try:
+            mapping = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from None
+        return cls.from_mapping(mapping | dict(map(_parse_override, overrides)))
+
+    def to_mapping(self) -> dict[str, bool | int | float | str]:
+        """Return all keys and values, kebab-case."""
+        return self.model_dump(by_alias=True)
+
+    def to_toml(self) -> str:
+        """Return a TOML text that `from_toml` reads back to the same configuration."""
+        return tomli_w.dumps(self.to_mapping())
+
+
+def _parse_override(pair: str) -> tuple[str, Any]:
+    key, equals, text = pair.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"{pair!r} is not of the form key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    return key.strip(), value
+
+
+def _explain(problem: Any, keys: list[str]) -> str:
+    key = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(key, keys, n=1)
+        return f"{key} is not a key" + (f", did you mean {close[0]}?" if close else f"; keys are {', '.join(keys)}")
+    message = problem["msg"].removeprefix("Value error, ")
+    if not key:
+        return str(message)
+    return f"{key} is {problem['input']!r}: {message[0].lower()}{message[1:]}"

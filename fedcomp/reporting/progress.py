@@ -1,0 +1,122 @@
+"""A run as it goes: live on a terminal, one plain line a round when piped."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from fedcomp.reporting.formatting import format_bytes, format_ratio, format_seconds, format_share
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from rich.console import Console
+
+_VISIBLE_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRow:
+    """One finished round.
+
+    Args:
+        round: From 1.
+        accuracy: Of the global model, 0 to 1; None if it was not measured in this round.
+        uplink_bytes: From the clients.
+        dense_uplink_bytes: The same as float32 arrays.
+        downlink_bytes: To the clients.
+        accepted: Updates that count.
+        rejected: Updates that were refused.
+        failed: Clients that were lost.
+        seconds: Duration.
+    """
+
+    round: int
+    accuracy: float | None
+    uplink_bytes: int
+    dense_uplink_bytes: int
+    downlink_bytes: int
+    accepted: int
+    rejected: int
+    failed: int
+    seconds: float
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the row as text, one cell for each of `COLUMNS`."""
+        return (
+            str(self.round),
+            format_share(self.accuracy),
+            format_bytes(self.uplink_bytes),
+            format_bytes(self.downlink_bytes),
+            format_ratio(self.dense_uplink_bytes, self.uplink_bytes),
+            str(self.accepted),
+            str(self.rejected),
+            str(self.failed),
+            format_seconds(self.seconds),
+        )
+
+
+COLUMNS = ("round", "accuracy", "up", "down", "ratio up", "took", "refused", "lost", "time")
+
+
+class Progress:
+    """Shows rounds as they finish.
+
+    Args:
+        console: Where; live if it is a terminal.
+        title: What runs.
+        num_rounds: How many rounds there will be.
+    """
+
+    def __init__(self, console: Console, title: str, num_rounds: int) -> None:
+        self._console, self._title, self._num_rounds = console, title, num_rounds
+        self._rows: deque[RoundRow] = deque(maxlen=_VISIBLE_ROWS)
+        self._bar = ProgressBar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task(title, total=num_rounds)
+        self._live = Live(self._bar, console=console, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        else:
+            self._console.print(f"{self._title}: {self._num_rounds} rounds")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def advance(self, row: RoundRow) -> None:
+        """Show one more round."""
+        self._rows.append(row)
+        self._bar.advance(self._task)
+        if self._live:
+            self._live.update(Group(self._table(), self._bar))
+        else:
+            cells = zip(COLUMNS, row.cells(), strict=True)
+            self._console.print("  ".join(f"{column} {cell}" for column, cell in cells), highlight=False)
+
+    def _table(self) -> Table:
+        table = Table(*COLUMNS, box=None, pad_edge=False)
+        for column in table.columns:
+            column.justify = "right"
+        for row in self._rows:
+            table.add_row(*row.cells())
+        return table

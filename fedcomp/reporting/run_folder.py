@@ -1,0 +1,88 @@
+"""A run's folder: what was asked, what happened in each round, what came out."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.numpy import save
+
+from fedcomp.errors import UsageError
+from fedcomp.files import write_atomically
+from fedcomp.reporting.events import EventWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from fedcomp.types import Model
+
+
+class RunFolder:
+    """Writes ``config.toml``, ``metrics.jsonl``, ``summary.json``, ``model.safetensors`` and ``events/``.
+
+    Args:
+        path: An existing folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._metrics = (path / "metrics.jsonl").open("a", encoding="utf-8")
+        self._events = EventWriter(path / "events")
+
+    @classmethod
+    def create(cls, path: str, name: str) -> Self:
+        """Make a new folder.
+
+        Args:
+            path: Where; empty means ``runs/NAME-DATE-TIME``.
+            name: The run's name.
+
+        Raises:
+            UsageError: The folder exists and is not empty.
+        """
+        folder = Path(path) if path else _unused(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{folder} is there already and not an empty folder: choose another out-dir")
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._metrics.close()
+        self._events.close()
+
+    def write_config(self, text: str) -> None:
+        """Write the resolved configuration, TOML."""
+        write_atomically(self.path / "config.toml", text.encode())
+
+    def write_round(self, row: Mapping[str, Any]) -> None:
+        """Append one round's row; numbers that are not finite are left out, so that every line is strict JSON."""
+        kept = {key: value for key, value in row.items() if not isinstance(value, float) or math.isfinite(value)}
+        self._metrics.write(json.dumps(kept, allow_nan=False) + "\n")
+        self._metrics.flush()
+        scalars = {k: float(v) for k, v in kept.items() if isinstance(v, (int, float)) and k != "round"}
+        self._events.write(scalars, step=int(row["round"]))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write the run's outcome; what was not measured is absent."""
+        measured = {key: value for key, value in summary.items() if value is not None}
+        write_atomically(self.path / "summary.json", (json.dumps(measured, indent=2, allow_nan=False) + "\n").encode())
+
+    def save_model(self, weights: Model) -> None:
+        """Write the final global model."""
+        write_atomically(self.path / "model.safetensors", save(dict(weights)))
+
+
+def _unused(path: Path) -> Path:
+    """Two runs may start in one second."""
+    candidates = [path, *(path.with_name(f"{path.name}-{i}") for i in range(2, 100))]
+    return next((candidate for candidate in candidates if not candidate.exists()), path)

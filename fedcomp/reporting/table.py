@@ -1,0 +1,48 @@
+"""Finished runs side by side, by their summaries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from fedcomp.reporting.formatting import format_bytes, format_ratio, format_seconds, format_share
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
+    ("codec", lambda s: s["codec"]),
+    ("rounds", lambda s: str(s["rounds"])),
+    ("accuracy, last round", lambda s: format_share(s["accuracy"])),
+    ("accuracy, last ten rounds", lambda s: format_share(s["accuracy_last10"])),
+    ("bytes up", lambda s: format_bytes(s["uplink_bytes"])),
+    ("bytes up, as float32", lambda s: format_bytes(s["dense_uplink_bytes"])),
+    ("times fewer up", lambda s: format_ratio(s["dense_uplink_bytes"], s["uplink_bytes"])),
+    ("bytes down", lambda s: format_bytes(s["downlink_bytes"])),
+    ("updates refused", lambda s: str(s["updates_rejected"])),
+    ("student accuracy", lambda s: format_share(s["student_accuracy"])),
+    ("student bytes", lambda s: format_bytes(s["student_bytes"])),
+    ("time", lambda s: format_seconds(s["wall_seconds"])),
+)
+
+
+def comparison_table(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    """Build a table with a column a run; a dash stands where a summary says nothing.
+
+    Args:
+        runs: (name, contents of its ``summary.json``).
+    """
+    table = Table("", *(name for name, _ in runs))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for label, show in _ROWS:
+        table.add_row(label, *(_cell(show, summary) for _, summary in runs))
+    return table
+
+
+def _cell(show: Callable[[Mapping[str, Any]], str], summary: Mapping[str, Any]) -> str:
+    try:
+        return show(summary)
+    except KeyError:
+        return "-"

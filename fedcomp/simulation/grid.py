@@ -1,0 +1,168 @@
+"""A Flower Grid that calls the ClientApp directly."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+
+from fedcomp.seeding import derive_seed
+from fedcomp.simulation.identity import set_message_id
+from fedcomp.simulation.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from flwr.clientapp import ClientApp
+    from flwr.supercore.run import Run
+
+_log = logging.getLogger(__name__)
+
+
+class LocalGrid(Grid):
+    """Many clients in this process, one after the other.
+
+    Every client keeps its own `Context` over the rounds, with ``partition-id`` and ``num-partitions`` in its node
+    config. A client gets its own copy of what the server sends (array bytes are shared: they are immutable), and the
+    server its own copy of what a client answers. Replies come as a generator: each as it is finished, so a strategy
+    that folds them in holds one at a time.
+
+    A client that raises becomes an error reply. So does one that takes longer than `client_timeout`; it is left
+    behind, and until it comes back, further messages to it are answered with an error at once.
+
+    Args:
+        client_app: Any ClientApp.
+        num_nodes: Number of clients.
+        run_config: What clients find in ``context.run_config``.
+        client_timeout: Seconds for one message, None for no limit.
+        run_id: Any positive integer.
+        seed: Node ids are derived from it.
+    """
+
+    def __init__(
+        self,
+        client_app: ClientApp,
+        *,
+        num_nodes: int,
+        run_config: Mapping[str, bool | int | float | str] | None = None,
+        client_timeout: float | None = None,
+        run_id: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self._client_app, self._client_timeout = client_app, client_timeout
+        self._contexts = {
+            node_id: Context(
+                run_id=run_id,
+                node_id=node_id,
+                node_config={"partition-id": partition, "num-partitions": num_nodes},
+                state=RecordDict(),
+                run_config=dict(run_config or {}),
+            )
+            for partition, node_id in enumerate(derive_seed(seed, "node", i) for i in range(num_nodes))
+        }
+        self._worker: Worker[Message] = Worker()
+        self._stuck: dict[int, Future[Message]] = {}
+        self._pushed: dict[str, Message] = {}
+        self._run: Run | None = None
+
+    def set_run(self, run: Run) -> None:
+        """Set the run's description, for ServerApps that ask for it."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run's description; raises `AttributeError` if none was set."""
+        if self._run is None:
+            raise AttributeError("no run was set with set_run()")
+        return self._run
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return all clients' node ids."""
+        return list(self._contexts)
+
+    def create_message(self, *args: object, **kwargs: object) -> Message:
+        """Refuse: deprecated by Flower."""
+        raise NotImplementedError("make a flwr.app.Message instead")
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Take messages for the clients; they are worked on when their replies are pulled."""
+        ids = []
+        for message in messages:
+            ids.append(f"{len(self._pushed)}-{message.metadata.dst_node_id}-{time.monotonic_ns()}")
+            set_message_id(message, ids[-1])
+            self._pushed[ids[-1]] = message
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies to pushed messages; unknown and already answered ids are passed over."""
+        return [self._answer(self._pushed.pop(id_)) for id_ in message_ids if id_ in self._pushed]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        """Yield each reply as it is finished; after `timeout` seconds nothing more comes."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for message_id in self.push_messages(messages):
+            message = self._pushed.pop(message_id)
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if remaining is not None and remaining <= 0:
+                _log.warning("the round's time is over: client %d was not reached", message.metadata.dst_node_id)
+                continue
+            yield self._answer(message, remaining)
+
+    def close(self) -> None:
+        """Let the worker thread end."""
+        self._worker.stop()
+
+    def _answer(self, message: Message, remaining: float | None = None) -> Message:
+        node_id = message.metadata.dst_node_id
+        context = self._contexts.get(node_id)
+        if context is None:
+            return _error_reply(message, ErrorCode.NODE_UNAVAILABLE, f"no node has the id {node_id}")
+        if node_id in self._stuck and not self._stuck[node_id].done():
+            return _error_reply(message, ErrorCode.NODE_UNAVAILABLE, "still busy with an earlier message")
+        limits = [limit for limit in (self._client_timeout, remaining) if limit is not None]
+        future = self._worker.submit(lambda: self._call(message, context))
+        try:
+            return future.result(min(limits, default=None))
+        except TimeoutError:
+            if future.done():
+                return _error_reply(message, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "TimeoutError")
+            self._stuck[node_id] = future
+            self._worker.stop()
+            self._worker = Worker()
+            return _error_reply(message, ErrorCode.NODE_UNAVAILABLE, f"no answer within {min(limits):.3g} s")
+
+    def _call(self, message: Message, context: Context) -> Message:
+        try:
+            reply = self._client_app(_own_copy(message), context)
+        except BaseException as error:  # a client's SystemExit is the client's failure, not the simulation's
+            _log.debug("client %d raised", context.node_id, exc_info=True)
+            return _error_reply(message, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"{type(error).__name__}: {error}")
+        if not isinstance(reply, Message):
+            kind = type(reply).__name__
+            return _error_reply(message, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"answered with {kind}, not a Message")
+        return _own_copy(reply)
+
+
+def _error_reply(message: Message, code: int, reason: str) -> Message:
+    return Message(Error(code, reason), reply_to=message)
+
+
+def _own_copy(message: Message) -> Message:
+    """Copy a message's records, so that neither side can change what the other holds; array bytes are shared."""
+    if not message.has_content():
+        return message
+    copied = copy.copy(message)
+    copied.content = RecordDict({key: _copy_record(record) for key, record in message.content.items()})
+    return copied
+
+
+def _copy_record(record: ArrayRecord | ConfigRecord | MetricRecord) -> ArrayRecord | ConfigRecord | MetricRecord:
+    if isinstance(record, ArrayRecord):
+        return ArrayRecord({key: Array(a.dtype, a.shape, a.stype, a.data) for key, a in record.items()})
+    return type(record)({key: list(v) if isinstance(v, list) else v for key, v in record.items()})

@@ -1,0 +1,87 @@
+"""Run a ServerApp and a ClientApp in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+from typing import TYPE_CHECKING
+
+import numpy as np
+from flwr.app import Context, RecordDict
+
+from fedcomp.seeding import derive_seed
+from fedcomp.simulation.grid import LocalGrid
+from fedcomp.simulation.identity import task_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from flwr.clientapp import ClientApp
+    from flwr.serverapp import ServerApp
+
+_SERVER_NODE_ID = 1
+
+
+def run_app(
+    server_app: ServerApp,
+    client_app: ClientApp,
+    *,
+    num_nodes: int,
+    run_config: Mapping[str, bool | int | float | str],
+    client_timeout: float | None = None,
+    seed: int = 0,
+) -> Context:
+    """Run both apps to the end.
+
+    Args:
+        server_app: Any ServerApp; what it raises comes out of here unchanged.
+        client_app: Any ClientApp.
+        num_nodes: Number of clients.
+        run_config: What both find in ``context.run_config``.
+        client_timeout: Seconds for one message to one client, None for no limit.
+        seed: Decides which clients Flower samples, and their node ids.
+
+    Returns:
+        The ServerApp's context, with whatever state it left there.
+    """
+    run_id = derive_seed(seed, "run") or 1
+    grid = LocalGrid(
+        client_app,
+        num_nodes=num_nodes,
+        run_config=run_config,
+        client_timeout=client_timeout,
+        run_id=run_id,
+        seed=seed,
+    )
+    context = Context(
+        run_id=run_id, node_id=_SERVER_NODE_ID, node_config={}, state=RecordDict(), run_config=dict(run_config)
+    )
+    with task_identity(run_id=run_id, node_id=_SERVER_NODE_ID), seeded_global_random(seed), contextlib.closing(grid):
+        server_app(grid, context)
+    return context
+
+
+@contextlib.contextmanager
+def seeded_global_random(seed: int) -> Iterator[None]:
+    """Seed the global generators that Flower samples clients with, and restore them."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    random.seed(derive_seed(seed, "python"))
+    np.random.seed(derive_seed(seed, "numpy") % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+
+
+@contextlib.contextmanager
+def flower_log_level(level: int) -> Iterator[None]:
+    """Set the level of Flower's logger, and restore it: its round-by-round lines break a live display."""
+    logger = logging.getLogger("flwr")
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
