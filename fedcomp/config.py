@@ -48,7 +48,7 @@ class RunConfig(BaseModel):
 
     model: str = Field("cnn-gn", description="perceptron, cnn-gn, cnn, student-cnn or package.module:callable")
     device: str = Field("cpu", description="torch device of the clients")
-    num_server_rounds: int = Field(20, ge=1, description="rounds")
+    num_server_rounds: int = Field(50, ge=1, description="rounds")
     fraction_train: float = Field(1.0, gt=0, le=1, description="share of the clients in each round")
     min_replies: int = Field(1, ge=1, description="fewest good updates for a round to count")
     client_timeout: float = Field(600.0, gt=0, description="seconds for one client in a simulation")
@@ -59,7 +59,7 @@ class RunConfig(BaseModel):
     batch_size: int = Field(16, ge=1, description="labelled images a step")
     unlabelled_ratio: int = Field(2, ge=1, description="unlabelled images a step, as a multiple of batch-size")
     optimizer: Literal["sgd", "adam"] = Field("sgd", description="the clients' optimizer")
-    learning_rate: float = Field(0.05, gt=0, description="of the clients")
+    learning_rate: float = Field(0.03, gt=0, description="of the clients")
     momentum: float = Field(0.9, ge=0, lt=1, description="of the clients' SGD")
     weight_decay: float = Field(5e-4, ge=0, description="of the clients")
     proximal_mu: float = Field(0.0, ge=0, description="FedProx's pull towards the global model; 0 is off")
@@ -74,14 +74,16 @@ class RunConfig(BaseModel):
     server_learning_rate: float = Field(1.0, gt=0, description="of the strategy; fedavg has none")
     server_momentum: float = Field(0.0, ge=0, lt=1, description="of fedavgm")
 
-    codec: str = Field("thin", description="codec text, preset name, or none for plain float32 arrays")
+    codec: str = Field(
+        "topk(density=0.05) | ternary", description="codec text, preset name, or none for plain float32 arrays"
+    )
     residual_decay: float = Field(1.0, ge=0, le=1, description="error feedback: what of a residual survives; 0 is off")
     max_update_norm: float = Field(0.0, ge=0, description="an update with a larger norm is refused; 0 is off")
     max_frame_bytes: int = Field(0, ge=0, description="a longer frame is refused; 0 is the library's cap")
 
     teacher: Literal["none", "global", "ensemble"] = Field("ensemble", description="who teaches the student")
     student_model: str = Field("student-cnn", description="the student's architecture, as `model`")
-    distill_epochs: int = Field(60, ge=1, description="passes over the proxy images")
+    distill_epochs: int = Field(150, ge=1, description="passes over the proxy images")
     distill_batch_size: int = Field(64, ge=2, description="proxy images a step")
     distill_learning_rate: float = Field(2e-3, gt=0, description="of Adam, falling along a cosine")
     temperature: float = Field(3.0, gt=0, description="softens teacher and student")

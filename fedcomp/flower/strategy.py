@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from logging import WARNING
 from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import RecordDict
-from flwr.common.logger import log
 from flwr.serverapp.strategy import Strategy
 
 from fedcomp.codecs import parse_codec
@@ -149,7 +147,8 @@ class CompressedStrategy(Strategy):
         for reply in replies:
             sender = reply.metadata.src_node_id
             if reply.has_error() or self._screening is None:
-                log(WARNING, "client %d failed: %s", sender, reply.error.reason if reply.has_error() else "not asked")
+                reason = reply.error.reason if reply.has_error() else "it was not asked"
+                self._traffic.complain(f"client {sender} failed: {reason}")
                 continue
             self._traffic.uplink_bytes += sum(num_bytes(record) for record in reply.content.array_records.values())
             self._traffic.dense_uplink_bytes += self._dense_bytes
@@ -157,7 +156,7 @@ class CompressedStrategy(Strategy):
                 update = self._screening.check(reply)
             except FrameError as error:
                 self._traffic.rejected[error.reason] += 1
-                log(WARNING, "refused the update of client %d: %s: %s", sender, error.reason, error)
+                self._traffic.complain(f"refused the update of client {sender}: {error.reason}: {error}")
                 continue
             self._traffic.accepted += 1
             if self._on_update:

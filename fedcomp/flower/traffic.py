@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from logging import WARNING
+
+from flwr.common.logger import log
+
+_MAX_COMPLAINTS = 3
 
 
 @dataclass
@@ -19,6 +24,7 @@ class RoundTraffic:
         dense_uplink_bytes: The same replies with the model as plain arrays.
         accepted: Updates that count.
         rejected: Updates that were refused, by reason.
+        complaints: What went wrong with the first few clients, a line each.
     """
 
     round: int
@@ -29,9 +35,16 @@ class RoundTraffic:
     dense_uplink_bytes: int = 0
     accepted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    complaints: list[str] = field(default_factory=list)
 
     @property
     def failed(self) -> int:
         """Clients that answered with an error, or not at all."""
         answered = self.accepted + self.rejected.total() - self.rejected["replayed"] - self.rejected["uninvited"]
         return max(0, self.sent - answered)
+
+    def complain(self, text: str) -> None:
+        """Log what went wrong with a client, and remember the first few."""
+        log(WARNING, text)
+        if len(self.complaints) < _MAX_COMPLAINTS:
+            self.complaints.append(text)

@@ -43,16 +43,16 @@ def cnn(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
 def student_cnn(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """Build a small BatchNorm network: it trains in one place, and its norms fold into the convolutions.
 
-    About 15,000 parameters.
+    About 15,500 parameters.
     """
     return nn.Sequential(
         *_batch_norm_block(image_shape[0], 16),
         *_batch_norm_block(16, 32),
         nn.MaxPool2d(2),
         *_batch_norm_block(32, 32),
-        nn.AdaptiveAvgPool2d(1),
+        nn.AdaptiveAvgPool2d(2),
         nn.Flatten(),
-        nn.Linear(32, num_classes),
+        nn.Linear(4 * 32, num_classes),
     )
 
 

@@ -1,8 +1,9 @@
-"""Reporting: a run's folder, its live display, tables. Needs neither torch nor Flower."""
+"""Reporting: a run's folder, its live display, tables. Needs no torch."""
 
 from fedcomp.reporting.formatting import format_bytes, format_ratio, format_seconds, format_share
 from fedcomp.reporting.progress import Progress, RoundRow
-from fedcomp.reporting.run_folder import RunFolder
+from fedcomp.reporting.recorder import RunRecorder
+from fedcomp.reporting.run_folder import RunFolder, new_run_path
 from fedcomp.reporting.system import peak_rss_bytes, versions
 from fedcomp.reporting.table import comparison_table
 
@@ -10,11 +11,13 @@ __all__ = [
     "Progress",
     "RoundRow",
     "RunFolder",
+    "RunRecorder",
     "comparison_table",
     "format_bytes",
     "format_ratio",
     "format_seconds",
     "format_share",
+    "new_run_path",
     "peak_rss_bytes",
     "versions",
 ]

@@ -111,7 +111,13 @@ class Progress:
             self._live.update(Group(self._table(), self._bar))
         else:
             cells = zip(COLUMNS, row.cells(), strict=True)
-            self._console.print("  ".join(f"{column} {cell}" for column, cell in cells), highlight=False)
+            self._console.print(
+                "  ".join(f"{column} {cell}" for column, cell in cells), highlight=False, soft_wrap=True
+            )
+
+    def note(self, text: str) -> None:
+        """Print a line of its own, above the live part."""
+        self._console.print(text, style="yellow", markup=False, highlight=False)
 
     def _table(self) -> Table:
         table = Table(*COLUMNS, box=None, pad_edge=False)

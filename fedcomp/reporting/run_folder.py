@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ class RunFolder:
         Raises:
             UsageError: The folder exists and is not empty.
         """
-        folder = Path(path) if path else _unused(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
+        folder = Path(path or new_run_path(name))
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} is there already and not an empty folder: choose another out-dir")
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +83,8 @@ class RunFolder:
         write_atomically(self.path / "model.safetensors", save(dict(weights)))
 
 
-def _unused(path: Path) -> Path:
-    """Two runs may start in one second."""
-    candidates = [path, *(path.with_name(f"{path.name}-{i}") for i in range(2, 100))]
-    return next((candidate for candidate in candidates if not candidate.exists()), path)
+def new_run_path(name: str) -> Path:
+    """Return ``runs/NAME-DATE-TIME``, with a number behind it if that is there already."""
+    path = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    candidates = (path.with_name(f"{path.name}{suffix}") for suffix in chain([""], (f"-{i}" for i in count(2))))
+    return next(candidate for candidate in candidates if not candidate.exists())

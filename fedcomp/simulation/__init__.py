@@ -1,6 +1,7 @@
 """Simulation: many clients on one machine, behind Flower's own Grid interface."""
 
+from fedcomp.simulation.experiment import float32_baseline, simulate
 from fedcomp.simulation.grid import LocalGrid
 from fedcomp.simulation.run import flower_log_level, run_app, seeded_global_random
 
-__all__ = ["LocalGrid", "flower_log_level", "run_app", "seeded_global_random"]
+__all__ = ["LocalGrid", "float32_baseline", "flower_log_level", "run_app", "seeded_global_random", "simulate"]

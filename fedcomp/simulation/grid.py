@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
@@ -18,6 +17,7 @@ from fedcomp.simulation.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from concurrent.futures import Future
 
     from flwr.clientapp import ClientApp
     from flwr.supercore.run import Run
@@ -165,4 +165,4 @@ def _own_copy(message: Message) -> Message:
 def _copy_record(record: ArrayRecord | ConfigRecord | MetricRecord) -> ArrayRecord | ConfigRecord | MetricRecord:
     if isinstance(record, ArrayRecord):
         return ArrayRecord({key: Array(a.dtype, a.shape, a.stype, a.data) for key, a in record.items()})
-    return type(record)({key: list(v) if isinstance(v, list) else v for key, v in record.items()})
+    return copy.deepcopy(record)  # scalars and short lists

@@ -6,11 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from fedcomp.errors import DataError
-from fedcomp.files import write_atomically
+from fedcomp.files import read_tensors, write_atomically
 from fedcomp.models import get_weights, set_weights
 
 if TYPE_CHECKING:
@@ -45,8 +43,5 @@ def load_student(folder: Path, model: nn.Module) -> None:
     Raises:
         DataError: The file is missing or damaged, or is of another architecture.
     """
-    try:
-        weights = load((folder / _WEIGHTS).read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{folder / _WEIGHTS}: {error}") from None
+    weights = read_tensors(folder / _WEIGHTS)
     set_weights(model, {name: v.astype(np.float32) if v.dtype == np.float16 else v for name, v in weights.items()})

@@ -1,0 +1,32 @@
+.PHONY: demo test check clean data-fashion
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+demo: $(INSTALLED)  ## the main job on embedded data
+	$(BIN)/fedcomp simulate configs/demo.toml --baseline
+
+test: check  ## everything that CI checks
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)  ## linter, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+data-fashion:  ## Fashion-MNIST as IDX files, from Debian's package
+	@test -d /usr/share/datasets/fashion-mnist || apt-get install --yes dataset-fashion-mnist || { \
+		echo "No Debian package here. Put the four Fashion-MNIST IDX files (*-ubyte or *-ubyte.gz) into data/fashion-mnist/," >&2; \
+		echo "or set dataset = \"hf:zalando-datasets/fashion_mnist\" in the configuration." >&2; exit 1; }
+	@echo "Fashion-MNIST is in /usr/share/datasets/fashion-mnist"
+
+clean:
+	rm -rf $(VENV) runs bench build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(INSTALLED)

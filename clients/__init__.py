@@ -1,0 +1,1 @@
+"""The client: Flower ClientApp `clients.app:app`."""

@@ -1,0 +1,107 @@
+"""The ClientApp: train the global model on this client's images; `compression_mod` sends what changed."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, cast
+
+from flwr.app import Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedcomp.config import RunConfig
+from fedcomp.data import ClientData, hold_out, load_dataset, partition_labels, split_labelled
+from fedcomp.errors import ConfigError
+from fedcomp.flower import compression_mod, to_array_record, to_model
+from fedcomp.models import build_model, get_weights, set_weights
+from fedcomp.seeding import derive_seed
+from fedcomp.training import LocalSettings, make_objective, train_locally
+
+if TYPE_CHECKING:
+    from flwr.app import Context
+
+    from fedcomp.data import ImageDataset
+    from fedcomp.types import NDArray
+
+app = ClientApp(mods=[compression_mod()])
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train one round."""
+    config = RunConfig.from_mapping(context.run_config)
+    partition = int(context.node_config["partition-id"])
+    (arrays,), (instructions,) = message.content.array_records.values(), message.content.config_records.values()
+    server_round = cast("int", instructions["server-round"])
+    data = client_data(config, partition, int(context.node_config["num-partitions"]))
+    model = build_model(
+        config.model,
+        image_shape=data.labelled.image_shape,
+        num_classes=data.labelled.num_classes,
+        seed=config.seed,
+    )
+    set_weights(model, to_model(arrays))
+    objective = make_objective(
+        config.objective,
+        threshold=config.pseudo_threshold,
+        unlabelled_weight=config.unlabelled_weight,
+        flip_ok=data.labelled.flip_ok,
+    )
+    seed = derive_seed(config.seed, server_round, partition)
+    metrics = train_locally(model, data, local_settings(config), objective=objective, seed=seed)
+    content = RecordDict({"arrays": to_array_record(get_weights(model)), "metrics": MetricRecord({**metrics})})
+    return Message(content, reply_to=message)
+
+
+def client_data(config: RunConfig, partition: int, num_partitions: int) -> ClientData:
+    """Return one client's images.
+
+    Raises:
+        ConfigError: The run's number of clients is not that of the nodes.
+    """
+    if num_partitions != config.num_clients:
+        raise ConfigError(f"num-clients is {config.num_clients}, but there are {num_partitions} nodes")
+    images, parts = partitioned_images(
+        config.dataset,
+        config.data_dir,
+        config.validation_size,
+        config.proxy_size,
+        config.num_clients,
+        config.partition,
+        config.dirichlet_alpha,
+        config.seed,
+    )
+    seed = derive_seed(config.seed, "client", partition)
+    return split_labelled(images.take(parts[partition]), label_fraction=config.label_fraction, seed=seed)
+
+
+@functools.lru_cache(maxsize=1)
+def partitioned_images(
+    dataset: str,
+    data_dir: str,
+    validation_size: int,
+    proxy_size: int,
+    num_clients: int,
+    scheme: str,
+    alpha: float,
+    seed: int,
+) -> tuple[ImageDataset, list[NDArray]]:
+    """Load and partition the clients' images, once a process."""
+    images, _ = load_dataset(dataset, data_dir)
+    images = hold_out(images, validation_size=validation_size, proxy_size=proxy_size, seed=seed).clients
+    return images, partition_labels(images.labels, num_clients=num_clients, scheme=scheme, alpha=alpha, seed=seed)
+
+
+def local_settings(config: RunConfig) -> LocalSettings:
+    """Return how this client trains."""
+    return LocalSettings(
+        epochs=config.local_epochs,
+        batch_size=config.batch_size,
+        unlabelled_ratio=config.unlabelled_ratio,
+        optimizer=config.optimizer,
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        proximal_mu=config.proximal_mu,
+        max_grad_norm=config.max_grad_norm,
+        device=config.device,
+    )

@@ -1,0 +1,142 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fedcomp.errors import FedcompError, UsageError
+
+app = typer.Typer(
+    help="Federated learning for thin pipes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+_InFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="File to read.")]
+_OutFile = Annotated[Path, typer.Argument(dir_okay=False, help="File to write.")]
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Federated learning for thin pipes."""
+    context.obj = debug
+
+
+@app.command(epilog="Example: fedcomp simulate configs/demo.toml --set num-server-rounds=5 --baseline")
+def simulate(
+    config: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A run's configuration, TOML.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/NAME-DATE-TIME.")] = None,
+    baseline: Annotated[bool, typer.Option("--baseline", help="Run once more with plain float32 updates.")] = False,
+) -> None:
+    """Simulate a federation of many clients on this machine."""
+    from fedcomp.config import RunConfig
+    from fedcomp.reporting import comparison_table, new_run_path
+    from fedcomp.simulation import float32_baseline
+    from fedcomp.simulation import simulate as run
+
+    asked = RunConfig.from_toml(config, set_ or [])
+    folder = str(out or asked.out_dir or new_run_path(asked.name))
+    asked = RunConfig.from_mapping(asked.to_mapping() | {"out-dir": folder})
+    runs = [("fedcomp", run(asked))]
+    if baseline:
+        runs.append(("float32", run(float32_baseline(asked))))
+    console = Console()
+    console.print(comparison_table(runs))
+    console.print(f"run folder: {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: fedcomp encode delta.safetensors delta.fcz --codec 'topk(density=0.01) | ternary'")
+def encode(
+    source: _InFile,
+    target: _OutFile,
+    codec: Annotated[str, typer.Option(help="Codec text or preset name.")] = "thin",
+    seed: Annotated[int, typer.Option(help="For stochastic codecs.")] = 0,
+) -> None:
+    """Encode a model update (.safetensors) into a frame (.fcz)."""
+    from fedcomp.codecs import parse_codec
+    from fedcomp.files import read_tensors, write_atomically
+    from fedcomp.seeding import derive_rng
+
+    delta = read_tensors(source)
+    encoded = parse_codec(codec).encode(delta, rng=derive_rng(seed, "codec"))
+    write_atomically(target, encoded.frame)
+    dense = sum(tensor.nbytes for tensor in delta.values())
+    print(f"{dense} bytes of tensors -> {len(encoded.frame)} bytes, {dense / len(encoded.frame):.4g} times fewer")
+
+
+@app.command(epilog="Example: fedcomp decode delta.fcz delta.safetensors --like model.safetensors")
+def decode(
+    source: _InFile,
+    target: _OutFile,
+    like: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="A file with the model's tensors.")],
+) -> None:
+    """Decode a frame (.fcz) into a model update (.safetensors).
+
+    Names and shapes do not travel: they are read from the model that both ends hold.
+    """
+    from safetensors.numpy import save
+
+    import fedcomp
+    from fedcomp.files import read_tensors, write_atomically
+
+    spec = fedcomp.ModelSpec.of(read_tensors(like))
+    write_atomically(target, save(dict(fedcomp.decode(source.read_bytes(), spec))))
+
+
+@app.command(epilog="Example: fedcomp inspect delta.fcz")
+def inspect(source: _InFile) -> None:
+    """Show what every byte of a frame is for."""
+    from fedcomp.codecs.explain import explain_frame
+
+    explained = explain_frame(source.read_bytes())
+    table = Table("part", "bytes", "share", "how")
+    for part in explained.parts:
+        table.add_row(part.name, str(part.num_bytes), f"{part.num_bytes / explained.num_bytes:.1%}", part.how)
+    table.add_section()
+    table.add_row("total", str(explained.num_bytes), "100.0%", explained.codec)
+    Console().print(table)
+
+
+def main() -> None:
+    """Run the command line; exit code 0 on success, 2 for a usage error, 1 for any other failure."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; failures print one clear line on stderr."""
+    try:
+        return app(arguments, standalone_mode=False) or 0
+    except click.exceptions.Abort:
+        return _fail("interrupted", 130)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except UsageError as error:
+        return _fail(str(error), 2)
+    except FedcompError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except Exception as error:
+        return _fail(f"{type(error).__name__}: {error}", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    print(f"fedcomp: {message}", file=sys.stderr)
+    return code

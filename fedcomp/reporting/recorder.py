@@ -1,0 +1,105 @@
+"""From rounds to rows, and from rows to a summary."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from fedcomp.reporting.progress import RoundRow
+from fedcomp.reporting.system import peak_rss_bytes, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fedcomp.flower import RoundTraffic
+    from fedcomp.reporting.progress import Progress
+    from fedcomp.reporting.run_folder import RunFolder
+
+_LAST_ROUNDS = 10
+_MAX_NOTES = 5
+
+
+class RunRecorder:
+    """Counts a run's bytes and updates, shows and stores each round, and sums up.
+
+    Args:
+        folder: Where rows go.
+        progress: Where they are shown.
+    """
+
+    def __init__(self, folder: RunFolder, progress: Progress) -> None:
+        self._folder, self._progress = folder, progress
+        self._started = self._round_started = time.monotonic()
+        self._totals: Counter[str] = Counter()
+        self._accuracies: dict[int, float] = {}
+        self._notes = 0
+        self.last_complaint = ""
+
+    @property
+    def num_accepted(self) -> int:
+        """Updates that counted, so far."""
+        return self._totals["updates_accepted"]
+
+    def record(self, traffic: RoundTraffic, metrics: Mapping[str, Any]) -> None:
+        """Take one finished round.
+
+        Args:
+            traffic: What it moved.
+            metrics: What was measured of the global model after it: ``accuracy``, ``loss``; may be empty.
+        """
+        now = time.monotonic()
+        row = RoundRow(
+            round=traffic.round,
+            accuracy=metrics.get("accuracy"),
+            uplink_bytes=traffic.uplink_bytes,
+            dense_uplink_bytes=traffic.dense_uplink_bytes,
+            downlink_bytes=traffic.downlink_bytes,
+            accepted=traffic.accepted,
+            rejected=traffic.rejected.total(),
+            failed=traffic.failed,
+            seconds=now - self._round_started,
+        )
+        self._round_started = now
+        self._totals.update(
+            rounds=1,
+            uplink_bytes=traffic.uplink_bytes,
+            downlink_bytes=traffic.downlink_bytes,
+            dense_uplink_bytes=traffic.dense_uplink_bytes,
+            dense_downlink_bytes=traffic.dense_downlink_bytes,
+            updates_accepted=traffic.accepted,
+            updates_rejected=traffic.rejected.total(),
+        )
+        if row.accuracy is not None:
+            self._accuracies[traffic.round] = row.accuracy
+        measured = {key: value for key, value in asdict(row).items() if value is not None}
+        reasons = {f"rejected_{reason}": count for reason, count in sorted(traffic.rejected.items())}
+        self._folder.write_round(
+            measured | dict(metrics) | {"dense_downlink_bytes": traffic.dense_downlink_bytes} | reasons
+        )
+        self._progress.advance(row)
+        self._show_complaints(traffic)
+
+    def summary(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Sum the run up, in the names of ``summary.json``; `facts` is what only the caller knows."""
+        last = [a for number, a in self._accuracies.items() if number > self._totals["rounds"] - _LAST_ROUNDS]
+        final = self._accuracies.get(self._totals["rounds"])
+        return {
+            **self._totals,
+            "accuracy": final,
+            "accuracy_last10": sum(last) / len(last) if last else None,
+            **facts,
+            "wall_seconds": time.monotonic() - self._started,
+            "peak_rss_bytes": peak_rss_bytes(),
+            "versions": versions(),
+        }
+
+    def _show_complaints(self, traffic: RoundTraffic) -> None:
+        for complaint in traffic.complaints:
+            self.last_complaint = complaint
+            self._notes += 1
+            if self._notes <= _MAX_NOTES:
+                self._progress.note(f"round {traffic.round}: {complaint}")
+            if self._notes == _MAX_NOTES:
+                self._progress.note("more of this kind is in metrics.jsonl only")

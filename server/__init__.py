@@ -1,0 +1,1 @@
+"""The server: Flower ServerApp `server.app:app`."""

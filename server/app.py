@@ -1,0 +1,119 @@
+"""The ServerApp: orchestrate the rounds, aggregate compressed updates, distill the student, write the run's folder."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from flwr.app import MetricRecord
+from flwr.serverapp import ServerApp
+from rich.console import Console
+
+from fedcomp.config import RunConfig
+from fedcomp.data import hold_out, load_dataset
+from fedcomp.distillation import EnsembleTeacher
+from fedcomp.errors import RunError
+from fedcomp.flower import CompressedStrategy, to_array_record, to_model
+from fedcomp.models import build_model, get_weights, set_weights
+from fedcomp.reporting import Progress, RunFolder, RunRecorder
+from fedcomp.training import evaluate
+from fedcomp.wire import FrameLimits
+from server.strategies import build_strategy
+from server.student import make_student
+
+if TYPE_CHECKING:
+    from flwr.app import ArrayRecord, Context
+    from flwr.serverapp import Grid
+
+    from fedcomp.flower import AcceptedUpdate, RoundTraffic
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the whole of a federated training."""
+    config = RunConfig.from_mapping(context.run_config)
+    train, test = load_dataset(config.dataset, config.data_dir)
+    held_out = hold_out(train, validation_size=config.validation_size, proxy_size=config.proxy_size, seed=config.seed)
+    build = partial(build_model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
+    model = build(config.model)
+    initial = get_weights(model)
+    ensemble = None
+    if config.teacher == "ensemble":
+        ensemble = EnsembleTeacher(build(config.model), held_out.proxy, held_out.validation)
+    rounds: list[RoundTraffic] = []
+
+    def let_teach(server_round: int, update: AcceptedUpdate) -> None:
+        if ensemble and server_round == config.num_server_rounds:
+            ensemble.add(update.client_model())
+
+    def finish_round(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        metrics: dict[str, int | float | list[int] | list[float]] = {}
+        if is_evaluated(config, server_round):
+            set_weights(model, to_model(arrays))
+            evaluation = evaluate(model, test)
+            metrics = {"accuracy": evaluation.accuracy, "loss": evaluation.loss}
+        if rounds:  # Flower calls this once before the first round
+            recorder.record(rounds.pop(), metrics)
+        return MetricRecord(metrics) if metrics else None
+
+    strategy = CompressedStrategy(
+        build_strategy(config),
+        codec=config.codec,
+        residual_decay=config.residual_decay,
+        seed=config.seed,
+        limits=frame_limits(config),
+        min_replies=config.min_replies,
+        on_update=let_teach,
+        on_round=rounds.append,
+    )
+    with (
+        RunFolder.create(config.out_dir, config.name) as folder,
+        Progress(Console(), f"{config.name}: {strategy.codec}", config.num_server_rounds) as progress,
+    ):
+        folder.write_config(config.to_toml())
+        recorder = RunRecorder(folder, progress)
+        result = strategy.start(
+            grid,
+            to_array_record(initial),
+            num_rounds=config.num_server_rounds,
+            timeout=config.round_timeout,
+            evaluate_fn=finish_round,
+        )
+        if not recorder.num_accepted:
+            raise RunError(f"no update of any client could be used; the last one: {recorder.last_complaint}")
+        final = to_model(result.arrays)
+        set_weights(model, final)
+        folder.save_model(final)
+        student = {}
+        if config.teacher != "none":
+            student = make_student(
+                config,
+                build=build,
+                global_model=model,
+                ensemble=ensemble,
+                proxy=held_out.proxy,
+                validation=held_out.validation,
+                test=test,
+                folder=folder.path / "student",
+            )
+        facts = {
+            "name": config.name,
+            "seed": config.seed,
+            "codec": strategy.codec,
+            "downlink": "none",
+            "num_parameters": sum(values.size for values in final.values()),
+        }
+        folder.write_summary(recorder.summary(facts | student))
+
+
+def is_evaluated(config: RunConfig, server_round: int) -> bool:
+    """Tell whether the global model is measured after this round; it always is after the last ten."""
+    return server_round % config.evaluate_every == 0 or server_round > config.num_server_rounds - 10
+
+
+def frame_limits(config: RunConfig) -> FrameLimits:
+    """Return the caps for what a client may send."""
+    caps: dict[str, float] = {"max_norm": config.max_update_norm, "max_frame_bytes": config.max_frame_bytes}
+    return FrameLimits(**{name: cap for name, cap in caps.items() if cap})  # type: ignore[arg-type]

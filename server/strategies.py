@@ -1,0 +1,32 @@
+"""Flower's strategies by name."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi, Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fedcomp.config import RunConfig
+
+
+def build_strategy(config: RunConfig) -> Strategy:
+    """Build the strategy that takes the server's step; evaluation happens at the server."""
+    rate = config.server_learning_rate
+    strategies: dict[str, Callable[..., Strategy]] = {
+        "fedavg": FedAvg,
+        "fedavgm": partial(FedAvgM, server_learning_rate=rate, server_momentum=config.server_momentum),
+        "fedadam": partial(FedAdam, eta=rate),
+        "fedyogi": partial(FedYogi, eta=rate),
+        "fedadagrad": partial(FedAdagrad, eta=rate),
+    }
+    return strategies[config.strategy](
+        fraction_train=config.fraction_train,
+        fraction_evaluate=0.0,
+        min_train_nodes=config.clients_per_round,
+        min_evaluate_nodes=0,
+        min_available_nodes=config.num_clients,
+    )
