@@ -104,4 +104,5 @@ def local_settings(config: RunConfig) -> LocalSettings:
         proximal_mu=config.proximal_mu,
         max_grad_norm=config.max_grad_norm,
         device=config.device,
+        threads=config.client_threads,
     )

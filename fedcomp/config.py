@@ -48,6 +48,7 @@ class RunConfig(BaseModel):
 
     model: str = Field("cnn-gn", description="perceptron, cnn-gn, cnn, student-cnn or package.module:callable")
     device: str = Field("cpu", description="torch device of the clients")
+    client_threads: int = Field(1, ge=0, description="torch threads of a client; 0 is torch's own choice")
     num_server_rounds: int = Field(50, ge=1, description="rounds")
     fraction_train: float = Field(1.0, gt=0, le=1, description="share of the clients in each round")
     min_replies: int = Field(1, ge=1, description="fewest good updates for a round to count")

@@ -110,10 +110,8 @@ class Progress:
         if self._live:
             self._live.update(Group(self._table(), self._bar))
         else:
-            cells = zip(COLUMNS, row.cells(), strict=True)
-            self._console.print(
-                "  ".join(f"{column} {cell}" for column, cell in cells), highlight=False, soft_wrap=True
-            )
+            line = "  ".join(f"{column} {cell}" for column, cell in zip(COLUMNS, row.cells(), strict=True))
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Print a line of its own, above the live part."""
