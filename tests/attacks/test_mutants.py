@@ -1,0 +1,64 @@
+"""Every golden frame, damaged in every place, with a checksum that is right again."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xxhash
+
+import fedcomp
+from fedcomp.errors import FrameError
+from fedcomp.wire import FrameLimits, Section, read_frame, write_frame
+from tests.golden.make import CODECS, golden_model
+
+SPEC = fedcomp.ModelSpec.of(golden_model())
+FOLDER = Path(__file__).parents[1] / "golden" / "v1"
+golden = pytest.mark.parametrize("name", CODECS)
+
+
+def sealed(content):
+    return content + xxhash.xxh3_64_digest(content)
+
+
+def is_refused(frame):
+    """Decode; True if refused, False if it gave finite values of the right shapes. Anything else fails the test."""
+    try:
+        decoded = fedcomp.decode(frame, SPEC)
+    except FrameError:
+        return True
+    assert fedcomp.ModelSpec.of(decoded).fingerprint == SPEC.fingerprint
+    assert all(np.isfinite(values).all() for values in decoded.values())
+    return False
+
+
+@golden
+def test_truncated(name):
+    content = (FOLDER / f"{name}.fcz").read_bytes()[:-8]
+    assert all(is_refused(sealed(content[:end])) for end in range(len(content)))
+    assert all(is_refused(content[:end]) for end in range(0, len(content), 7))
+
+
+@golden
+def test_bit_flips(name):
+    content = bytearray((FOLDER / f"{name}.fcz").read_bytes()[:-8])
+    for position in range(len(content)):
+        for bit in range(8) if position < 80 else [position % 8]:
+            content[position] ^= 1 << bit
+            is_refused(sealed(bytes(content)))
+            content[position] ^= 1 << bit
+
+
+@golden
+def test_sections_replaced(name):
+    frame = read_frame((FOLDER / f"{name}.fcz").read_bytes(), FrameLimits())
+    rng = np.random.default_rng(0)
+    for i, section in enumerate(frame.sections):
+        contents = [b"", bytes(len(section.data)), rng.bytes(len(section.data)), section.data * 2, section.data + b"x"]
+        for coder in range(5):
+            for content in contents:
+                sections = list(frame.sections)
+                sections[i] = Section(section.kind, coder, content)
+                is_refused(write_frame(dataclasses.replace(frame, sections=tuple(sections))))
+        without = tuple(s for s in frame.sections if s is not section)
+        assert is_refused(write_frame(dataclasses.replace(frame, sections=without)))

@@ -1,0 +1,102 @@
+"""Well-formed frames whose values no encoder writes."""
+
+import numpy as np
+import pytest
+
+import fedcomp
+from fedcomp.errors import FrameError, FrameMalformed, InvalidValues
+from fedcomp.wire import Binding, Frame, Section, SectionKind, StageHeader, write_frame
+
+SPEC = fedcomp.ModelSpec.of({"w": np.zeros(10, np.float32)})
+TERNARY = (StageHeader(16, (2,)), StageHeader(35))
+UNIFORM = (StageHeader(34, (4, 0)),)
+
+
+def frame_of(stages, **arrays):
+    kinds = sorted((SectionKind[name.upper()], np.asarray(values)) for name, values in arrays.items())
+    sections = tuple(Section(kind, 0, values.tobytes()) for kind, values in kinds)
+    return write_frame(Frame(Binding(), SPEC.fingerprint, stages, sections))
+
+
+def ternary(positions=(1, 2), tables=(0.5,), signs=(0b10000000,)):
+    return frame_of(TERNARY, positions=np.uint32(positions), tables=np.float32(tables), signs=np.uint8(signs))
+
+
+def uniform(tables=(0.5,), values=(7,) * 10):
+    return frame_of(UNIFORM, tables=np.float32(tables), values=np.uint8(values))
+
+
+def test_honest_frames_are_taken():
+    assert fedcomp.decode(ternary(), SPEC)["w"].tolist() == [0, -0.5, 0, 0, 0.5, 0, 0, 0, 0, 0]
+    assert not fedcomp.decode(uniform(), SPEC)["w"].any()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        ternary(positions=(1, 8)),
+        ternary(positions=(2**32 - 1, 2**32 - 1)),
+        ternary(tables=(np.nan,)),
+        ternary(tables=(np.inf,)),
+        ternary(tables=(-0.5,)),
+        ternary(signs=(0b00100000,)),
+        uniform(tables=(np.nan,)),
+        uniform(tables=(-1.0,)),
+        uniform(tables=(1e38,)),
+        uniform(values=(15,) * 10),
+        uniform(values=(255,) * 10),
+        frame_of((StageHeader(32),), values=np.float32([np.nan] * 10)),
+        frame_of((StageHeader(33),), values=np.float16([np.inf] * 10)),
+        frame_of((StageHeader(1, (64, 32)), StageHeader(32)), kept_floats=np.float32([np.inf] * 10)),
+    ],
+)
+def test_bad_values_are_refused(frame):
+    with pytest.raises(InvalidValues):
+        fedcomp.decode(frame, SPEC)
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        (),
+        (StageHeader(99),),
+        (StageHeader(35),),
+        (StageHeader(16, (2,)),),
+        (StageHeader(16), StageHeader(35)),
+        (StageHeader(16, (2, 3)), StageHeader(35)),
+        (StageHeader(34),),
+        (StageHeader(34, (1, 0)),),
+        (StageHeader(34, (17, 0)),),
+        (StageHeader(34, (4, 2)),),
+        (StageHeader(34, (2**63, 0)),),
+        (StageHeader(35, (1,)),),
+        (StageHeader(32, (1,)),),
+        (StageHeader(1, (5,)), StageHeader(32)),
+        (StageHeader(1, (5, 64)), StageHeader(32)),
+        (StageHeader(32), StageHeader(16, (2,))),
+        (StageHeader(32), StageHeader(32)),
+    ],
+)
+def test_stages_that_no_codec_has_are_refused(stages):
+    with pytest.raises(FrameMalformed):
+        fedcomp.decode(frame_of(stages, values=np.float32([0] * 10)), SPEC)
+
+
+def test_sections_that_are_not_of_the_stages_are_refused():
+    extra = frame_of(UNIFORM, tables=np.float32([1]), values=np.uint8([7] * 10), signs=np.uint8([0]))
+    with pytest.raises(FrameMalformed, match="SIGNS"):
+        fedcomp.decode(extra, SPEC)
+
+
+def test_norm_cap():
+    frame = frame_of((StageHeader(32),), values=np.float32([3, 4] + [0] * 8))
+    fedcomp.decode(frame, SPEC, limits=fedcomp.FrameLimits(max_norm=5.0001))
+    with pytest.raises(InvalidValues, match="norm 5"):
+        fedcomp.decode(frame, SPEC, limits=fedcomp.FrameLimits(max_norm=4.9))
+
+
+def test_every_refusal_has_a_reason_word():
+    def leaves(cls):
+        return [leaf for sub in cls.__subclasses__() for leaf in leaves(sub)] or [cls]
+
+    assert all(leaf.reason and leaf.reason != FrameError.reason for leaf in leaves(FrameError))

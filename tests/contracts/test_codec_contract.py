@@ -1,0 +1,147 @@
+"""Laws that every codec keeps; the codecs come from the registry."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import fedcomp
+from fedcomp.codecs import CodingContext, decode_update
+from fedcomp.codecs.registry import PRESETS, QUANTIZERS, SPARSIFIERS, STAGES
+from fedcomp.errors import EncodeError, SpecMismatch, StaleFrame
+from tests.examples import CORNER_CASES, all_codecs, some_delta
+
+CODECS = all_codecs()
+codecs = pytest.mark.parametrize("codec", CODECS, ids=str)
+
+
+def encode(codec, delta, seed=0, context=None):
+    return codec.encode(delta, rng=np.random.default_rng(seed), context=context)
+
+
+@codecs
+def test_text_reads_back_to_the_same_codec(codec):
+    assert fedcomp.codec(str(codec)) == codec
+
+
+@codecs
+@pytest.mark.parametrize("case", CORNER_CASES, ids=str)
+def test_corner_cases_come_back_with_names_shapes_and_finite_values(codec, case):
+    delta = CORNER_CASES[case]
+    encoded = encode(codec, delta)
+    decoded = fedcomp.decode(encoded.frame, fedcomp.ModelSpec.of(delta))
+    assert list(decoded) == list(delta)
+    for name, values in delta.items():
+        assert decoded[name].shape == values.shape
+        assert np.isfinite(decoded[name]).all()
+        if values.dtype.kind == "i":
+            assert decoded[name].dtype == np.int64
+            np.testing.assert_array_equal(decoded[name], values)
+        else:
+            assert decoded[name].dtype == np.float32
+
+
+@codecs
+def test_ledger_sums_to_the_frames_length(codec):
+    encoded = encode(codec, some_delta())
+    assert encoded.ledger.total == len(encoded.frame)
+
+
+@codecs
+def test_same_input_and_seed_give_the_same_bytes(codec):
+    assert encode(codec, some_delta(), seed=3).frame == encode(codec, some_delta(), seed=3).frame
+
+
+@codecs
+def test_zeros_decode_to_zeros(codec):
+    delta = {"w": np.zeros((5, 7), np.float32)}
+    assert not fedcomp.decode(encode(codec, delta).frame, fedcomp.ModelSpec.of(delta))["w"].any()
+
+
+@codecs
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused_by_name(codec, bad):
+    delta = {"fine": np.ones(5, np.float32), "broken": np.float32([0, 0, 0, 0, bad])}
+    with pytest.raises(EncodeError, match="broken"):
+        encode(codec, delta)
+
+
+@codecs
+def test_input_is_not_changed(codec):
+    delta, before = some_delta(), some_delta()
+    encode(codec, delta)
+    for name in delta:
+        np.testing.assert_array_equal(delta[name], before[name])
+
+
+@codecs
+def test_accumulating_equals_decoding(codec):
+    delta = some_delta()
+    spec = fedcomp.ModelSpec.of(delta)
+    frame = encode(codec, delta).frame
+    total = {name: np.zeros(values.size) for name, values in delta.items()}
+    decode_update(frame, spec).add_to(total, 0.5)
+    for name, values in fedcomp.decode(frame, spec).items():
+        np.testing.assert_array_equal(total[name], 0.5 * values.reshape(-1).astype(np.float64))
+
+
+@codecs
+def test_error_feedback_loses_nothing(codec):
+    """What was received, plus the residual, is the sum of all updates."""
+    feedback, residual, received, sent = fedcomp.ErrorFeedback(), None, 0.0, 0.0
+    for step in range(4):
+        delta = {"w": some_delta(step)["weight"]}
+        total = feedback.compensate(delta, residual)
+        decoded = fedcomp.decode(encode(codec, total, seed=step).frame, fedcomp.ModelSpec.of(delta))
+        residual = feedback.residual(total, decoded)
+        received, sent = received + decoded["w"].astype(np.float64), sent + delta["w"].astype(np.float64)
+    np.testing.assert_allclose(received + residual["w"], sent, atol=1e-6)
+
+
+@codecs
+def test_frame_is_bound_to_model_and_moment(codec):
+    delta = some_delta()
+    spec = fedcomp.ModelSpec.of(delta)
+    moment = CodingContext(run="r", sender="a", round=3, base=77)
+    frame = encode(codec, delta, context=moment).frame
+    fedcomp.decode(frame, spec, context=moment)
+    with pytest.raises(SpecMismatch):
+        fedcomp.decode(frame, fedcomp.ModelSpec(spec.tensors[:-1]))
+    for other in (
+        CodingContext("r", "a", 4, 77),
+        CodingContext("r", "b", 3, 77),
+        CodingContext("q", "a", 3, 77),
+        CodingContext("r", "a", 3, 78),
+    ):
+        with pytest.raises(StaleFrame):
+            fedcomp.decode(frame, spec, context=other)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    values=hnp.arrays(
+        np.float32, hnp.array_shapes(max_dims=3, max_side=12), elements=st.floats(-(2.0**100), 2.0**100, width=32)
+    ),
+    codec=st.sampled_from(CODECS),
+)
+def test_any_finite_array_comes_back_finite(values, codec):
+    delta = {"w": values}
+    encoded = encode(codec, delta)
+    decoded = fedcomp.decode(encoded.frame, fedcomp.ModelSpec.of(delta))["w"]
+    assert decoded.shape == values.shape
+    assert np.isfinite(decoded).all()
+    assert encoded.ledger.total == len(encoded.frame)
+
+
+def test_every_wire_id_has_one_decoder():
+    ids = [stage.wire_id for stage in STAGES.values()]
+    assert len(set(ids)) == len(ids)
+    assert all(16 <= id_ < 32 for id_ in SPARSIFIERS)
+    assert all(id_ >= 32 for id_ in QUANTIZERS)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_parse_and_a_preset_is_not_a_stage(preset):
+    assert preset not in STAGES
+    assert str(fedcomp.codec(preset)) == PRESETS[preset]

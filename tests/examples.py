@@ -1,0 +1,76 @@
+"""Examples made from the registry, so that a new stage is under every contract test with its registry line."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import MISSING, fields
+
+import numpy as np
+
+from fedcomp.codecs import Codec
+from fedcomp.codecs.keep import Keep
+from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS
+
+
+def examples_of(stage):
+    """Return instances of a stage class: a base, then each parameter at its ends and in the middle."""
+    types = typing.get_type_hints(stage)
+    values = {f.name: _values_of(f, types[f.name]) for f in fields(stage)}
+    base = {f.name: values[f.name][0] if f.default is MISSING else f.default for f in fields(stage)}
+    changed = [base | {name: value} for name, options in values.items() for value in options]
+    return list(dict.fromkeys(stage(**arguments) for arguments in [base, *changed]))
+
+
+def _values_of(field, kind):
+    limits = field.metadata
+    if kind is bool:
+        return [False, True]
+    if limits["choices"]:
+        return list(limits["choices"])
+    low = limits["minimum"] if limits["above"] is None else limits["above"]
+    high = limits["maximum"]
+    if kind is int:
+        return [(low + high) // 2, low, high]
+    return [low + 0.3 * (high - low), low + 0.01 * (high - low), high]
+
+
+def all_codecs():
+    """Return every sparsifier (or none) with every quantizer, plain and with a keep stage."""
+    sparsifiers = [None, *(example for stage in SPARSIFIERS.values() for example in examples_of(stage))]
+    quantizers = [example for stage in QUANTIZERS.values() for example in examples_of(stage)]
+    pairs = [(s, q) for s in sparsifiers for q in quantizers if s or not q.needs_sparsifier]
+    plain = [Codec(quantizer, sparsifier) for sparsifier, quantizer in pairs]
+    return plain + [Codec(codec.quantizer, codec.sparsifier, Keep(below=4)) for codec in plain]
+
+
+def some_delta(seed=0, scale=1e-2):
+    """Return an update with every kind of tensor: matrix, vector, scalar, empty, counter."""
+    rng = np.random.default_rng(seed)
+    return {
+        "weight": (rng.laplace(size=(17, 9)) * scale).astype(np.float32),
+        "bias": (rng.normal(size=3) * scale).astype(np.float32),
+        "scale": np.float32(rng.normal() * scale).reshape(()),
+        "empty": np.zeros((0, 4), np.float32),
+        "kernel": (rng.normal(size=(2, 3, 3, 3)) * scale).astype(np.float32),
+        "counter": np.array(rng.integers(-5, 1 << 40)),
+    }
+
+
+CORNER_CASES = {
+    "mixed": some_delta(),
+    "no tensors": {},
+    "only empty": {"w": np.zeros((0,), np.float32)},
+    "one element": {"w": np.float32([0.5])},
+    "scalar": {"w": np.array(-0.5, np.float32)},
+    "zeros": {"w": np.zeros((5, 7), np.float32)},
+    "constant": {"w": np.full(40, 0.25, np.float32)},
+    "negative constant": {"w": np.full(40, -0.25, np.float32)},
+    "one spike": {"w": np.float32([0] * 30 + [1] + [0] * 9)},
+    "huge": {"w": np.float32([3.4e38, -3.4e38, 1.0, 0.0, 3.4028235e38])},
+    "denormal": {"w": np.float32([1e-45, -1e-42, 0.0, 1e-39, 3e-45])},
+    "wide": {"w": np.float32([1e-30, 1e30, -1e-30, 1.0, 0.0])},
+    "many ties": {"w": np.tile(np.float32([0.5, -0.5, 0.25]), 20)},
+    "only integers": {"n": np.arange(-3, 9)},
+    "float64": {"w": np.linspace(-1, 1, 11)},
+    "float16": {"w": np.linspace(-1, 1, 11).astype(np.float16)},
+}

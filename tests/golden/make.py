@@ -1,0 +1,46 @@
+"""Write the golden frames of the current format version: python tests/golden/make.py (only for a new version)."""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+import fedcomp
+from fedcomp.wire import VERSION
+
+CODECS = {
+    "float32": "float32",
+    "float16": "float16",
+    "uniform-4-stochastic": "uniform(bits=4, stochastic=true)",
+    "uniform-12-model": "uniform(bits=12, scale=model)",
+    "keep-uniform-8": "keep(below=64) | uniform(bits=8)",
+    "topk-ternary": "topk(density=0.05) | ternary",
+    "keep-topk-uniform-4": "keep(below=64) | topk(density=0.05) | uniform(bits=4)",
+}
+
+
+def golden_model():
+    """Return the update that all golden frames hold."""
+    rng = np.random.default_rng(2026)
+    return {
+        "conv.weight": (rng.laplace(size=(8, 4, 3, 3)) * 0.01).astype(np.float32),
+        "conv.bias": (rng.normal(size=8) * 0.01).astype(np.float32),
+        "norm.num_batches_tracked": np.array(41),
+        "fc.weight": (rng.normal(size=(10, 64)) * 0.003).astype(np.float32),
+    }
+
+
+def main():
+    """Write a frame, and what it decodes to, for each codec."""
+    folder = Path(__file__).parent / f"v{VERSION}"
+    folder.mkdir(exist_ok=True)
+    delta = golden_model()
+    context = fedcomp.CodingContext(run="golden", sender="client", round=5, base=0x1234)
+    for name, text in CODECS.items():
+        frame = fedcomp.codec(text).encode(delta, rng=np.random.default_rng(1), context=context).frame
+        (folder / f"{name}.fcz").write_bytes(frame)
+        save_file(fedcomp.decode(frame, fedcomp.ModelSpec.of(delta)), folder / f"{name}.safetensors")
+
+
+if __name__ == "__main__":
+    main()
