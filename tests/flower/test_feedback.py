@@ -1,0 +1,77 @@
+"""Error feedback over rounds: nothing is lost and nothing comes twice, whatever happens to an update."""
+
+import numpy as np
+import pytest
+from flwr.app import Error, Message
+
+from fedcomp.flower import to_model
+from tests.flower.toy import MODEL, compressed, local_update, run_rounds, tamper, toy_client, toy_inner
+
+CODEC = "topk(density=0.2) | uniform(bits=8)"
+NUM_ROUNDS = 6
+
+
+def received(updates):
+    """Collect what the server decoded of each client: a hook and the sums it fills."""
+    return lambda _round, accepted: updates.append(accepted.update.to_delta())
+
+
+def run(*outer_mods, decay=1.0, num_rounds=NUM_ROUNDS):
+    """Run one client and return the sum of what the server took, and what its client sent in total."""
+    taken, states = [], []
+
+    def watch(message, context, call_next):
+        reply = call_next(message, context)
+        states.append(to_model(context.state["fedcomp.total"]) if "fedcomp.total" in context.state else None)
+        return reply
+
+    strategy, rounds = compressed(toy_inner(num_nodes=1), codec=CODEC, residual_decay=decay, on_update=received(taken))
+    run_rounds(strategy, toy_client(*outer_mods, watch), num_nodes=1, num_rounds=num_rounds)
+    return taken, states, rounds
+
+
+def fresh_sum(rounds):
+    return sum(local_update(0, r)["weight"].astype(np.float64) for r in rounds)
+
+
+def test_what_was_taken_and_what_is_left_is_all_there_was():
+    taken, states, _ = run()
+    left = states[-1]["weight"] - taken[-1]["weight"]
+    np.testing.assert_allclose(sum(t["weight"] for t in taken) + left, fresh_sum(range(1, 7)), atol=1e-5)
+    assert np.abs(left).max() > 0
+
+
+@pytest.mark.parametrize("lost_round", [1, 3])
+@pytest.mark.parametrize("how", ["refused", "lost"])
+def test_a_refused_or_lost_update_loses_nothing_and_doubles_nothing(lost_round, how):
+    calls = []
+
+    def spoil(reply, context):
+        calls.append(1)
+        if len(calls) != lost_round:
+            return reply
+        if how == "lost":
+            return Message(Error(0, "the line went dead"), reply_to=_as_request(reply))
+        (array,) = next(iter(reply.content.array_records.values())).values()
+        array.data = array.data[:-1] + b"?"
+        return reply
+
+    taken, states, rounds = run(tamper({0}, spoil))
+    assert len(taken) == NUM_ROUNDS - 1
+    assert rounds[lost_round - 1].accepted == 0
+    left = states[-1]["weight"] - taken[-1]["weight"]
+    np.testing.assert_allclose(sum(t["weight"] for t in taken) + left, fresh_sum(range(1, 7)), atol=1e-5)
+
+
+def test_decay_forgets_and_zero_keeps_no_state():
+    _, states, _ = run(decay=0.0)
+    assert states == [None] * NUM_ROUNDS
+    taken, states, _ = run(decay=0.5, num_rounds=2)
+    expected = local_update(0, 2)["weight"] + 0.5 * (local_update(0, 1)["weight"] - taken[0]["weight"])
+    np.testing.assert_allclose(states[1]["weight"], expected, atol=1e-6)
+    assert states[1]["weight"].shape == MODEL["weight"].shape
+
+
+def _as_request(reply):
+    """Turn a reply around, so that the reply to it comes from the client."""
+    return Message(reply.content, reply_to=reply)

@@ -1,0 +1,233 @@
+"""Bad replies are refused with a reason and counted; the round is what the honest clients make it."""
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
+from flwr.serverapp.strategy import FedMedian
+
+import fedcomp
+from fedcomp.flower import to_array_record
+from fedcomp.flower.records import frame_to_record
+from tests.flower.toy import (
+    MODEL,
+    assert_model,
+    compressed,
+    local_update,
+    mean_update,
+    run_rounds,
+    tamper,
+    toy_client,
+    toy_inner,
+)
+
+VICTIM = 2
+EMPTY = Array("uint8", (0,), "fedcomp", b"")
+HONEST = (0, 1, 3)
+
+
+def frame_of(reply):
+    (array,) = reply.content["arrays"].values()
+    return array.data
+
+
+def with_frame(reply, frame):
+    reply.content["arrays"] = frame_to_record(frame)
+    return reply
+
+
+def with_metrics(reply, **metrics):
+    reply.content["metrics"] = MetricRecord({k.replace("_", "-"): v for k, v in metrics.items()})
+    return reply
+
+
+def with_arrays(reply, record):
+    reply.content["arrays"] = record
+    return reply
+
+
+def without(reply, key):
+    del reply.content[key]
+    return reply
+
+
+def other_model(reply):
+    delta = {"other": np.ones(4, np.float32)}
+    return with_frame(reply, fedcomp.codec("lossless").encode(delta).frame)
+
+
+def unbound(reply):
+    return with_frame(reply, fedcomp.codec("lossless").encode(local_update(VICTIM, 1)).frame)
+
+
+ATTACKS = {
+    "empty frame": ("malformed", lambda r: with_frame(r, b"")),
+    "noise": ("malformed", lambda r: with_frame(r, np.random.default_rng(0).bytes(500))),
+    "truncated": ("checksum", lambda r: with_frame(r, frame_of(r)[:-20])),
+    "damaged": ("checksum", lambda r: with_frame(r, frame_of(r)[:-9] + b"\x00" + frame_of(r)[-8:])),
+    "oversized": ("too-large", lambda r: with_frame(r, frame_of(r) + bytes(100_000))),
+    "another model": ("wrong-model", other_model),
+    "another moment": ("stale", unbound),
+    "plain arrays": ("malformed", lambda r: with_arrays(r, to_array_record(MODEL))),
+    "no arrays": ("malformed", lambda r: without(r, "arrays")),
+    "two frames": ("malformed", lambda r: with_arrays(r, ArrayRecord({"a": EMPTY, "b": EMPTY}))),
+    "no metrics": ("malformed", lambda r: without(r, "metrics")),
+    "no weight": ("malformed", lambda r: with_metrics(r, loss=1.0)),
+    "zero weight": ("malformed", lambda r: with_metrics(r, num_examples=0)),
+    "negative weight": ("malformed", lambda r: with_metrics(r, num_examples=-3)),
+    "list weight": ("malformed", lambda r: with_metrics(r, num_examples=[1, 2])),
+    "NaN weight": ("invalid-values", lambda r: with_metrics(r, num_examples=float("nan"))),
+    "infinite metric": ("invalid-values", lambda r: with_metrics(r, num_examples=1, loss=float("inf"))),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_hostile_reply_is_refused_and_the_round_goes_on(attack):
+    reason, change = ATTACKS[attack]
+    limits = fedcomp.FrameLimits(max_frame_bytes=50_000)
+    strategy, rounds = compressed(codec="lossless", limits=limits)
+    result = run_rounds(strategy, toy_client(tamper({VICTIM}, lambda reply, _: change(reply))))
+    assert dict(rounds[0].rejected) == {reason: 1}
+    assert (rounds[0].accepted, rounds[0].failed) == (3, 0)
+    assert str(reason) in rounds[0].complaints[0]
+    assert_model(result.arrays, {name: MODEL[name] + v for name, v in mean_update(HONEST).items()})
+
+
+def plain(reply, **changes):
+    return with_arrays(reply, to_array_record(MODEL | changes))
+
+
+def with_header(reply, claim):
+    header = b"\x93NUMPY\x01\x00\x76\x00" + claim.encode().ljust(117) + b"\n"
+    record = to_array_record(MODEL)
+    record["weight"] = Array("float32", (8, 5), "numpy.ndarray", header)
+    return with_arrays(reply, record)
+
+
+PLAIN_ATTACKS = {
+    "NaN": ("invalid-values", lambda r: plain(r, bias=np.float32([0, np.nan, 0]))),
+    "infinity": ("invalid-values", lambda r: plain(r, bias=np.float32([0, np.inf, 0]))),
+    "shape": ("wrong-model", lambda r: plain(r, bias=np.zeros(4, np.float32))),
+    "type": ("wrong-model", lambda r: plain(r, bias=np.zeros(3))),
+    "names": ("wrong-model", lambda r: plain(r, extra=np.zeros(3))),
+    "long": ("too-large", lambda r: plain(r, bias=np.zeros(4000, np.float32))),
+    "pickle": ("wrong-model", lambda r: with_header(r, "{'descr': '|O', 'fortran_order': False, 'shape': (8, 5), }")),
+    "header claims much": (
+        "wrong-model",
+        lambda r: with_header(r, "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999,), }"),
+    ),
+    "broken header": ("malformed", lambda r: with_header(r, "{'descr': ")),
+    "a frame": ("wrong-model", lambda r: with_frame(r, b"fcz")),
+}
+
+
+@pytest.mark.parametrize("attack", PLAIN_ATTACKS)
+def test_plain_replies_are_checked_as_well(attack):
+    reason, change = PLAIN_ATTACKS[attack]
+    strategy, rounds = compressed(codec="none")
+    result = run_rounds(strategy, toy_client(tamper({VICTIM}, lambda reply, _: change(reply))))
+    assert dict(rounds[0].rejected) == {reason: 1}
+    assert_model(result.arrays, {name: MODEL[name] + v for name, v in mean_update(HONEST).items()})
+
+
+def test_replayed_frames_of_an_earlier_round_and_of_another_client_are_stale():
+    kept = {}
+
+    def replay_round(reply, context):
+        kept.setdefault("round 1", frame_of(reply))
+        return with_frame(reply, kept["round 1"])
+
+    strategy, rounds = compressed(codec="lossless")
+    run_rounds(strategy, toy_client(tamper({VICTIM}, replay_round)), num_rounds=2)
+    assert [dict(r.rejected) for r in rounds] == [{}, {"stale": 1}]
+
+    def steal(reply, context):
+        kept.setdefault("client 0", frame_of(reply))
+        return with_frame(reply, kept["client 0"])
+
+    strategy, rounds = compressed(codec="lossless")
+    run_rounds(strategy, toy_client(tamper({0, VICTIM}, steal)))
+    assert dict(rounds[0].rejected) == {"stale": 1}
+
+
+def test_second_and_uninvited_replies_do_not_count():
+    class Repeating:
+        def __init__(self, grid):
+            self._grid = grid
+
+        def __getattr__(self, name):
+            return getattr(self._grid, name)
+
+        def send_and_receive(self, messages, *, timeout=None):
+            messages = list(messages)
+            for reply in self._grid.send_and_receive(messages, timeout=timeout):
+                yield reply
+                yield reply
+                stranger = Message(reply.content, reply_to=Message(reply.content, 999, "train"))
+                yield stranger
+
+    strategy, rounds = compressed(codec="lossless")
+    result = run_rounds(strategy, toy_client(), on_grid=Repeating)
+    assert dict(rounds[0].rejected) == {"replayed": 4, "uninvited": 4}
+    assert (rounds[0].accepted, rounds[0].failed) == (4, 0)
+    assert_model(result.arrays, {name: MODEL[name] + v for name, v in mean_update(range(4)).items()})
+
+
+def test_norm_cap_refuses_a_boosted_update():
+    limits = fedcomp.FrameLimits(max_norm=50.0)
+    boost = 1000 * np.ones((8, 5), np.float32)
+
+    def shout(message, context, call_next):
+        reply = call_next(message, context)
+        if context.node_config["partition-id"] == VICTIM:
+            reply.content["arrays"] = to_array_record(MODEL | {"weight": boost})
+        return reply
+
+    app = toy_client(inner_mods=[shout])
+    for codec in ("lossless", "none"):
+        strategy, rounds = compressed(codec=codec, limits=limits)
+        run_rounds(strategy, app)
+        assert dict(rounds[0].rejected) == {"invalid-values": 1}
+
+
+def test_failing_clients_are_counted_and_named():
+    def die(message, context, call_next):
+        partition = context.node_config["partition-id"]
+        if partition == 0:
+            raise RuntimeError("disk full")
+        reply = call_next(message, context)
+        return Message(Error(0, "gave up"), reply_to=message) if partition == 1 else reply
+
+    strategy, rounds = compressed()
+    run_rounds(strategy, toy_client(die))
+    assert (rounds[0].accepted, rounds[0].failed, rounds[0].rejected.total()) == (2, 2, 0)
+    assert any("disk full" in complaint for complaint in rounds[0].complaints)
+
+
+@pytest.mark.parametrize("kind", [None, FedMedian])
+def test_a_round_without_enough_updates_changes_nothing(kind):
+    inner = toy_inner(kind) if kind else toy_inner()
+    strategy, rounds = compressed(inner, min_replies=3)
+    result = run_rounds(strategy, toy_client(tamper({0, 1}, lambda reply, _: with_frame(reply, b""))))
+    assert rounds[0].accepted == 2
+    assert not result.arrays
+    strategy, rounds = compressed(toy_inner(kind) if kind else toy_inner())
+    everyone = tamper(set(range(4)), lambda reply, _: with_frame(reply, b""))
+    result = run_rounds(strategy, toy_client(everyone), num_rounds=2)
+    assert [r.rejected.total() for r in rounds] == [4, 4]
+    assert not result.arrays
+
+
+def test_a_client_without_the_mod_is_told_what_is_missing():
+    strategy, rounds = compressed()
+    run_rounds(strategy, toy_client(with_mod=False))
+    assert dict(rounds[0].rejected) == {"malformed": 4}
+    assert "compression_mod()" in rounds[0].complaints[0]
+
+
+def test_odd_metrics_do_not_end_the_round():
+    odd = tamper({VICTIM}, lambda reply, _: with_metrics(reply, num_examples=3, surprise=1.0))
+    for inner in (toy_inner(), toy_inner(FedMedian)):
+        strategy, _ = compressed(inner, codec="lossless")
+        result = run_rounds(strategy, toy_client(odd))
+        assert result.arrays
+        assert result.train_metrics_clientapp[1]["loss"] == pytest.approx(np.average([0, 1, 3], weights=[1, 2, 4]))
