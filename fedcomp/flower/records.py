@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
@@ -77,23 +77,26 @@ def plain_model_from_record(record: ArrayRecord, base: Model) -> Model:
 def _plain_array(name: str, array: Array, base: NDArray) -> NDArray:
     if len(array.data) > base.nbytes + _NPY_HEADER_BYTES:
         raise FrameTooLarge(f"tensor {name!r} has {len(array.data)} bytes, its shape needs {base.nbytes}")
-    stream = io.BytesIO(array.data)
-    try:
-        # The header is read on its own: numpy.load would allocate whatever shape it claims.
-        version = np.lib.format.read_magic(stream)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran_order, dtype = read_header(stream)
-    except (ValueError, KeyError, EOFError, SyntaxError) as error:
-        raise FrameMalformed(f"tensor {name!r} is not in NumPy's array format: {error}") from None
-    if shape != base.shape or dtype != base.dtype:
-        raise SpecMismatch(f"tensor {name!r} is {dtype}{list(shape)}, expected {base.dtype}{list(base.shape)}")
-    raw = array.data[stream.tell() :]
+    orders: tuple[Literal["C"], Literal["F"]] = ("C", "F")
+    for order in orders:
+        # The header is compared, never parsed: NumPy's parser evaluates it, and allocates whatever shape it claims.
+        header = _npy_header(base, order)
+        if array.data.startswith(header):
+            break
+    else:
+        raise SpecMismatch(f"tensor {name!r} is no NumPy array of type {base.dtype} and shape {base.shape}")
+    raw = array.data[len(header) :]
     if len(raw) != base.nbytes:
         raise FrameMalformed(f"tensor {name!r} holds {len(raw)} bytes, expected {base.nbytes}")
-    values = np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran_order else "C")
-    if dtype.kind == "f" and not np.isfinite(values).all():
+    values = np.frombuffer(raw, base.dtype).reshape(base.shape, order=order)
+    if base.dtype.kind == "f" and not np.isfinite(values).all():
         raise InvalidValues(f"tensor {name!r} holds NaN or infinity")
     return values
+
+
+def _npy_header(like: NDArray, order: Literal["C", "F"]) -> bytes:
+    stream = io.BytesIO()
+    description = np.lib.format.dtype_to_descr(like.dtype)
+    header = {"descr": description, "fortran_order": order == "F", "shape": like.shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream.getvalue()
