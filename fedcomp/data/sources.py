@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -79,9 +80,10 @@ def _load_idx(name: str, flip_ok: bool, data_dir: str) -> TrainTest:
 
 def _load_npz(data_dir: str) -> TrainTest:
     try:
-        with np.load(data_dir, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in ("x_train", "y_train", "x_test", "y_test")}
-    except (OSError, ValueError, KeyError) as error:
+        with open(data_dir, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            arrays = {key: archive[key] for key in ("x_train", "y_train", "x_test", "y_test")}
+    except (OSError, EOFError, ValueError, KeyError, IndexError, BadZipFile) as error:
         raise DataError(
             f"{data_dir or 'data-dir'}: expected a .npz with x_train, y_train, x_test, y_test: {error}"
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -92,7 +93,7 @@ def partition_labels(
     from datasets import Dataset
 
     partitioner = _partitioner(scheme, num_clients, alpha, derive_seed(seed, "partition") % 2**32)
-    with _no_progress_bars():
+    with _quietly():
         partitioner.dataset = Dataset.from_dict({"label": labels, "idx": np.arange(len(labels))})
         try:
             parts = [np.asarray(partitioner.load_partition(i)["idx"], np.int64) for i in range(num_clients)]
@@ -176,13 +177,16 @@ def _partitioner(scheme: str, num_clients: int, alpha: float, seed: int) -> Part
 
 
 @contextlib.contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def _quietly() -> Iterator[None]:
     from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     were_disabled = are_progress_bars_disabled()
     disable_progress_bars()
     try:
-        yield
+        with warnings.catch_warnings():
+            # What it warns about, partitions that come out too small, is checked and said by the caller.
+            warnings.simplefilter("ignore")
+            yield
     finally:
         if not were_disabled:
             enable_progress_bars()

@@ -115,7 +115,7 @@ PLAIN_ATTACKS = {
         "wrong-model",
         lambda r: with_header(r, "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999,), }"),
     ),
-    "broken header": ("malformed", lambda r: with_header(r, "{'descr': ")),
+    "broken header": ("wrong-model", lambda r: with_header(r, "{'descr': ")),
     "a frame": ("wrong-model", lambda r: with_frame(r, b"fcz")),
 }
 

@@ -1,0 +1,167 @@
+"""A run's folder, its display, its tables."""
+
+import io
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from rich.console import Console
+from safetensors.numpy import load_file
+
+from fedcomp.errors import UsageError
+from fedcomp.flower import RoundTraffic
+from fedcomp.reporting import (
+    Progress,
+    RoundRow,
+    RunFolder,
+    RunRecorder,
+    comparison_table,
+    format_bytes,
+    format_ratio,
+    format_seconds,
+    format_share,
+    peak_rss_bytes,
+    versions,
+)
+
+ROW = RoundRow(
+    round=3,
+    accuracy=0.5,
+    uplink_bytes=1234,
+    dense_uplink_bytes=123_400,
+    downlink_bytes=5_000_000,
+    accepted=7,
+    rejected=2,
+    failed=1,
+    seconds=1.25,
+)
+
+
+def text_of(renderable, terminal=False):
+    console = Console(file=io.StringIO(), width=120, force_terminal=terminal)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (12_345_678, "12.3 MB"), (5e9, "5 GB"), (7e13, "70 TB")],
+)
+def test_bytes_read_well(count, text):
+    assert format_bytes(count) == text
+
+
+def test_other_numbers_read_well():
+    assert (format_ratio(100, 3), format_ratio(100, 0)) == ("33.3x", "-")
+    assert (format_share(0.9123), format_share(None)) == ("91.2%", "-")
+    assert (format_seconds(8.13), format_seconds(125)) == ("8.1 s", "2:05 min")
+
+
+def test_piped_progress_is_one_plain_line_a_round():
+    console = Console(file=io.StringIO(), width=40)
+    with Progress(console, "demo", 5) as progress:
+        progress.advance(ROW)
+        progress.note("client 3 failed: [red]disk[/red]")
+    title, line, note = console.file.getvalue().splitlines()
+    assert title == "demo: 5 rounds"
+    assert line == (
+        "round 3  accuracy 50.0%  up 1.23 kB  down 5 MB  ratio up 100x  took 7  refused 2  lost 1  time 1.2 s"
+    )
+    assert note == "client 3 failed: [red]disk[/red]"
+
+
+def test_live_progress_shows_the_rounds_and_cleans_up():
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with Progress(console, "demo", 5) as progress:
+        progress.advance(ROW)
+        progress.note("a note")
+    shown = console.file.getvalue()
+    assert "100x" in shown
+    assert "1/5" in shown
+    assert "a note" in shown
+
+
+def test_folder_holds_what_was_written(tmp_path):
+    with RunFolder.create(str(tmp_path / "run"), "demo") as folder:
+        folder.write_config("seed = 1\n")
+        folder.write_round({"round": 1, "accuracy": 0.5, "loss": float("nan")})
+        folder.write_round({"round": 2, "accuracy": 0.75})
+        folder.write_summary({"rounds": 2, "student_accuracy": None})
+        folder.save_model({"w": np.arange(3, dtype=np.float32), "n": np.array(4)})
+    path = tmp_path / "run"
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [{"round": 1, "accuracy": 0.5}, {"round": 2, "accuracy": 0.75}]
+    assert json.loads((path / "summary.json").read_text()) == {"rounds": 2}
+    assert load_file(path / "model.safetensors")["n"] == 4
+    assert sorted(p.name for p in path.iterdir()) == [
+        "config.toml",
+        "events",
+        "metrics.jsonl",
+        "model.safetensors",
+        "summary.json",
+    ]
+
+
+def test_events_can_be_read_by_tensorboard(tmp_path):
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+    with RunFolder.create(str(tmp_path / "run"), "demo") as folder:
+        folder.write_round({"round": 4, "accuracy": 0.5})
+    (path,) = (tmp_path / "run" / "events").iterdir()
+    events = [event for event in LegacyEventFileLoader(str(path)).Load() if event.HasField("summary")]
+    assert [(e.step, e.summary.value[0].tag, e.summary.value[0].simple_value) for e in events] == [(4, "accuracy", 0.5)]
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / "precious").write_text("data")
+    with pytest.raises(UsageError, match="not an empty folder"):
+        RunFolder.create(str(tmp_path), "demo")
+    with pytest.raises(UsageError, match="not an empty folder"):
+        RunFolder.create(str(tmp_path / "precious"), "demo")
+
+
+def test_default_folders_do_not_collide(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = []
+    for _ in range(3):
+        with RunFolder.create("", "demo") as folder:
+            paths.append(folder.path)
+    assert len(set(paths)) == 3
+
+
+def test_recorder_sums_rounds_up(tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    with RunFolder.create(str(tmp_path / "run"), "x") as folder, Progress(console, "x", 12) as progress:
+        recorder = RunRecorder(folder, progress)
+        for number in range(1, 13):
+            traffic = RoundTraffic(
+                number, 5, 50, 50, 10, 40, 3, Counter(malformed=1), [f"refused {number}"] if number < 9 else []
+            )
+            recorder.record(traffic, {"accuracy": number / 100, "loss": 1.0})
+        summary = recorder.summary({"codec": "thin"})
+    assert summary["rounds"] == 12
+    assert summary["uplink_bytes"] == 120
+    assert summary["dense_uplink_bytes"] == 480
+    assert (summary["updates_accepted"], summary["updates_rejected"]) == (36, 12)
+    assert summary["accuracy"] == 0.12
+    assert summary["accuracy_last10"] == pytest.approx(np.mean(np.arange(3, 13)) / 100)
+    assert summary["codec"] == "thin"
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert row["rejected_malformed"] == 1
+    assert row["failed"] == 1
+    shown = console.file.getvalue()
+    assert "refused 5" in shown
+    assert "refused 6" not in shown
+
+
+def test_comparison_shows_a_dash_for_what_was_not_measured():
+    shown = text_of(comparison_table([("a", {"codec": "thin", "accuracy": 0.9}), ("b", {"codec": "none"})]))
+    assert "90.0%" in shown
+    assert "thin" in shown
+    assert "-" in shown
+
+
+def test_system_facts():
+    assert peak_rss_bytes() > 10_000_000
+    assert {"python", "fedcomp", "flwr", "numpy", "torch"} <= versions().keys()

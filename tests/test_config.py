@@ -1,0 +1,86 @@
+"""The configuration: defaults, ranges, pairs, and one clear error."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fedcomp.config import RunConfig
+from fedcomp.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_flowers_defaults_are_the_models():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    defaults = RunConfig.from_mapping({}).to_mapping()
+    flower = pyproject["tool"]["flwr"]["app"]["config"]
+    assert flower == defaults
+    assert {key: type(value) for key, value in flower.items()} == {k: type(v) for k, v in defaults.items()}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
+def test_configurations_are_valid_and_read_back(path, tmp_path):
+    config = RunConfig.from_toml(path)
+    (tmp_path / "resolved.toml").write_text(config.to_toml())
+    assert RunConfig.from_toml(tmp_path / "resolved.toml") == config
+    assert config.name == path.stem
+
+
+def test_every_field_is_described():
+    assert all(field.description for field in RunConfig.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("mapping", "says"),
+    [
+        ({"learning-rat": 0.1}, "learning-rat is not a key, did you mean learning-rate?"),
+        ({"learning_rate": 0.1}, "learning_rate is not a key, did you mean learning-rate?"),
+        ({"zzz": 1}, "zzz is not a key; keys are name, seed"),
+        ({"num-clients": "20"}, "num-clients is '20'"),
+        ({"num-clients": 2.5}, "num-clients is 2.5"),
+        ({"num-clients": 0}, "num-clients is 0.*greater than or equal to 1"),
+        ({"learning-rate": float("nan")}, "learning-rate is nan"),
+        ({"learning-rate": True}, "learning-rate is True"),
+        ({"partition": "random"}, "partition is 'random'.*'dirichlet', 'iid' or 'shards'"),
+        ({"codec": "thinn"}, "codec is 'thinn'.*did you mean 'thin'"),
+        ({"name": "../up"}, "name is '../up'"),
+        ({"server-momentum": 0.5}, "server-momentum is for strategy fedavgm only"),
+        ({"server-learning-rate": 0.5}, "server-learning-rate has no effect on strategy fedavg"),
+        ({"label-fraction": 1.0}, "set objective to supervised"),
+        ({"proxy-size": 0}, "proxy-size and validation-size above 0"),
+        ({"fraction-train": 0.01}, "not one client"),
+        ({"min-replies": 21}, "min-replies is 21, but a round has 20 clients"),
+    ],
+)
+def test_one_clear_error(mapping, says):
+    with pytest.raises(ConfigError, match="(?s)" + says.replace("?", r"\?")):
+        RunConfig.from_mapping(mapping)
+
+
+def test_all_problems_are_named_at_once():
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_mapping({"seed": -1, "batch-size": 0, "nmae": "x"})
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_overrides_win_and_are_typed(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("seed = 1\nlearning-rate = 1\n")
+    overrides = ["seed=7", "codec=ultra", "strategy = 'fedadam'", "server-learning-rate=0.1", "max-update-norm=5"]
+    config = RunConfig.from_toml(path, overrides)
+    assert (config.seed, config.codec, config.strategy) == (7, "ultra", "fedadam")
+    assert config.learning_rate == 1.0
+    assert config.to_mapping()["max-update-norm"] == 5.0
+    for bad in ("seed", "=3", "seed=x"):
+        with pytest.raises(ConfigError):
+            RunConfig.from_toml(path, [bad])
+
+
+def test_files_that_are_none(tmp_path):
+    for content in (b"seed = ", b"\xff\xfe"):
+        (tmp_path / "run.toml").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"run\.toml"):
+            RunConfig.from_toml(tmp_path / "run.toml")
+    with pytest.raises(ConfigError, match=r"none\.toml"):
+        RunConfig.from_toml(tmp_path / "none.toml")
