@@ -28,11 +28,9 @@ _OutFile = Annotated[Path, typer.Argument(dir_okay=False, help="File to write.")
 
 @app.callback()
 def options(
-    context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; stands anywhere.")] = False,
 ) -> None:
     """Federated learning for thin pipes."""
-    context.obj = debug
 
 
 @app.command(epilog="Example: fedcomp simulate configs/demo.toml --set num-server-rounds=5 --baseline")
@@ -118,25 +116,24 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; failures print one clear line on stderr."""
+    debug = "--debug" in arguments
     try:
-        return app(arguments, standalone_mode=False) or 0
-    except click.exceptions.Abort:
-        return _fail("interrupted", 130)
+        return app([argument for argument in arguments if argument != "--debug"], standalone_mode=False) or 0
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _fail("interrupted", 130, debug)
     except click.ClickException as error:
         error.show()
         return 2
     except UsageError as error:
-        return _fail(str(error), 2)
+        return _fail(str(error), 2, debug)
     except FedcompError as error:
-        return _fail(str(error), 1)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail(str(error), 1, debug)
     except Exception as error:
-        return _fail(f"{type(error).__name__}: {error}", 1)
+        return _fail(f"{type(error).__name__}: {error}", 1, debug)
 
 
-def _fail(message: str, code: int) -> int:
-    if "--debug" in sys.argv:
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
         traceback.print_exc()
     print(f"fedcomp: {message}", file=sys.stderr)
     return code

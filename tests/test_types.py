@@ -1,0 +1,46 @@
+"""Specs, fingerprints and the sign of a delta."""
+
+import numpy as np
+import pytest
+
+from fedcomp.errors import EncodeError
+from fedcomp.types import ModelSpec, add_delta, fingerprint_model, subtract_models
+
+MODEL = {"w": np.ones((2, 3), np.float32), "n": np.array(4), "h": np.zeros(2, np.float16)}
+
+
+def test_a_delta_is_local_minus_global_and_adds_back():
+    local = {"w": MODEL["w"] + 2, "n": np.array(9), "h": np.ones(2, np.float16)}
+    delta = subtract_models(local, MODEL)
+    assert (delta["w"] == 2).all()
+    assert delta["n"] == 5
+    assert [values.dtype.name for values in delta.values()] == ["float32", "int64", "float32"]
+    back = add_delta(MODEL, delta)
+    assert all((back[name] == local[name]).all() and back[name].dtype == MODEL[name].dtype for name in MODEL)
+
+
+def test_models_that_do_not_match_are_refused():
+    with pytest.raises(EncodeError, match=r"missing \['h'\]"):
+        subtract_models({"w": MODEL["w"], "n": MODEL["n"]}, MODEL)
+    with pytest.raises(EncodeError, match=r"'w' has shape \(6,\)"):
+        subtract_models(MODEL | {"w": np.ones(6, np.float32)}, MODEL)
+
+
+def test_spec_fingerprint_sees_names_shapes_order_and_kind_but_not_float_width():
+    spec = ModelSpec.of(MODEL).fingerprint
+    assert ModelSpec.of(MODEL | {"h": np.zeros(2, np.float32)}).fingerprint == spec
+    others = [
+        {"v": MODEL["w"], "n": MODEL["n"], "h": MODEL["h"]},
+        MODEL | {"w": np.ones((3, 2), np.float32)},
+        MODEL | {"n": np.array(4.0)},
+        dict(reversed(MODEL.items())),
+    ]
+    assert spec not in {ModelSpec.of(other).fingerprint for other in others}
+    assert ModelSpec.of(MODEL).num_parameters == 9
+
+
+def test_model_fingerprint_sees_every_bit():
+    other = MODEL | {"w": MODEL["w"].copy()}
+    assert fingerprint_model(other) == fingerprint_model(MODEL)
+    other["w"][1, 2] = np.nextafter(np.float32(1), np.float32(2))
+    assert fingerprint_model(other) != fingerprint_model(MODEL)
