@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, cast
 
 from flwr.app import Message, MetricRecord, RecordDict
@@ -47,7 +48,7 @@ def train(message: Message, context: Context) -> Message:
         flip_ok=data.labelled.flip_ok,
     )
     seed = derive_seed(config.seed, server_round, partition)
-    metrics = train_locally(model, data, local_settings(config), objective=objective, seed=seed)
+    metrics = train_locally(model, data, local_settings(config, server_round), objective=objective, seed=seed)
     content = RecordDict({"arrays": to_array_record(get_weights(model)), "metrics": MetricRecord({**metrics})})
     return Message(content, reply_to=message)
 
@@ -91,14 +92,16 @@ def partitioned_images(
     return images, partition_labels(images.labels, num_clients=num_clients, scheme=scheme, alpha=alpha, seed=seed)
 
 
-def local_settings(config: RunConfig) -> LocalSettings:
-    """Return how this client trains."""
+def local_settings(config: RunConfig, server_round: int) -> LocalSettings:
+    """Return how this client trains in a round."""
+    progress = (server_round - 1) / config.num_server_rounds
+    schedules = {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}
     return LocalSettings(
         epochs=config.local_epochs,
         batch_size=config.batch_size,
         unlabelled_ratio=config.unlabelled_ratio,
         optimizer=config.optimizer,
-        learning_rate=config.learning_rate,
+        learning_rate=config.learning_rate * schedules[config.learning_rate_schedule],
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         proximal_mu=config.proximal_mu,

@@ -61,6 +61,9 @@ class RunConfig(BaseModel):
     unlabelled_ratio: int = Field(2, ge=1, description="unlabelled images a step, as a multiple of batch-size")
     optimizer: Literal["sgd", "adam"] = Field("sgd", description="the clients' optimizer")
     learning_rate: float = Field(0.03, gt=0, description="of the clients")
+    learning_rate_schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="of the clients, over the rounds; cosine falls to zero"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="of the clients' SGD")
     weight_decay: float = Field(5e-4, ge=0, description="of the clients")
     proximal_mu: float = Field(0.0, ge=0, description="FedProx's pull towards the global model; 0 is off")

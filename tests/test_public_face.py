@@ -10,18 +10,7 @@ import pytest
 
 import fedcomp
 
-PACKAGES = (
-    "codecs",
-    "wire",
-    "flower",
-    "simulation",
-    "data",
-    "models",
-    "training",
-    "distillation",
-    "student",
-    "reporting",
-)
+PACKAGES = sorted(module.name for module in pkgutil.iter_modules(fedcomp.__path__) if module.ispkg)
 
 
 @pytest.mark.parametrize("name", ["fedcomp", *(f"fedcomp.{package}" for package in PACKAGES)])
