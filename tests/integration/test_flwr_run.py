@@ -1,0 +1,45 @@
+"""The same two apps under `flwr run .`, on the stock Ray simulation."""
+
+import io
+import json
+import zipfile
+
+import pytest
+from flwr.cli.build import build_fab_from_disk
+
+from tests.integration.flower_cli import ROOT, Simulation
+
+
+@pytest.fixture
+def simulation(tmp_path):
+    with Simulation(tmp_path, num_supernodes=2) as running:
+        yield running
+
+
+def test_flwr_run(simulation, tmp_path):
+    folder = tmp_path / "run"
+    config = (
+        f'num-clients=2 num-server-rounds=2 local-epochs=1 distill-epochs=2 out-dir="{folder}"'
+        ' codec="keep(below=64) | topk(density=0.02) | ternary"'
+    )
+    simulation.flwr("run", ".", "--run-config", config)
+    simulation.wait_for(lambda: simulation.status().startswith("finished"), 240)
+    log = (simulation.home / "superlink.log").read_text()
+    assert simulation.status() == "finished:completed", log[-3000:]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["updates_accepted"] == 4
+    assert summary["updates_rejected"] == 0
+    assert summary["uplink_bytes"] * 50 < summary["dense_uplink_bytes"]
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+def test_bundle_holds_what_the_apps_need_and_nothing_else():
+    bundle = zipfile.ZipFile(io.BytesIO(build_fab_from_disk(ROOT)))
+    names = {name for name in bundle.namelist() if not name.startswith(".info")}
+    expected = {
+        str(path.relative_to(ROOT))
+        for folder in ("fedcomp", "server", "clients")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert names == expected | {"pyproject.toml", "README.md", "LICENSE"}
+    assert "fedcomp/data/sources.py" in names
