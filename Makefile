@@ -1,4 +1,4 @@
-.PHONY: demo test check clean data-fashion
+.PHONY: demo test check bench clean data-fashion
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,6 +16,9 @@ check: $(INSTALLED)  ## linter, format, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(INSTALLED)  ## all benchmarks, results under bench/
+	$(BIN)/fedcomp bench codecs --json bench/codecs.json
 
 data-fashion:  ## Fashion-MNIST as IDX files, from Debian's package
 	@test -d /usr/share/datasets/fashion-mnist || apt-get install --yes dataset-fashion-mnist || { \

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -107,6 +109,38 @@ def inspect(source: _InFile) -> None:
     table.add_section()
     table.add_row("total", str(explained.num_bytes), "100.0%", explained.codec)
     Console().print(table)
+
+
+bench = typer.Typer(help="Benchmarks: both sides in one run, medians and ratios.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+@bench.callback()
+def bench_options() -> None:
+    """Benchmarks: both sides in one run, medians and ratios."""
+
+
+@bench.command(name="codecs", epilog="Example: fedcomp bench codecs --codec q4 --codec thin --json bench/codecs.json")
+def bench_codecs(
+    codec: Annotated[list[str] | None, typer.Option(help="Codec text or preset; default a choice of presets.")] = None,
+    delta: Annotated[list[Path] | None, typer.Option(exists=True, help="A real update, .safetensors.")] = None,
+    parameters: Annotated[int, typer.Option(min=1, help="Size of the synthetic updates.")] = 1_663_370,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
+) -> None:
+    """Bytes, time and memory of codecs, against copying the same floats."""
+    from fedcomp.benchmarks.codecs import DEFAULT_CODECS, benchmark_codecs, synthetic_deltas
+    from fedcomp.files import read_tensors, write_atomically
+
+    deltas = synthetic_deltas(parameters) | {path.stem: read_tensors(path) for path in delta or []}
+    results = benchmark_codecs(deltas, codec or DEFAULT_CODECS)
+    names = list(asdict(results[0]))
+    table = Table(*(name.replace("_", " ") for name in names))
+    for result in results:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in asdict(result).values()))
+    Console().print(table)
+    if json_:
+        json_.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(json_, json.dumps([asdict(result) for result in results], indent=2).encode())
 
 
 def main() -> None:

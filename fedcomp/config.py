@@ -60,9 +60,9 @@ class RunConfig(BaseModel):
     batch_size: int = Field(16, ge=1, description="labelled images a step")
     unlabelled_ratio: int = Field(2, ge=1, description="unlabelled images a step, as a multiple of batch-size")
     optimizer: Literal["sgd", "adam"] = Field("sgd", description="the clients' optimizer")
-    learning_rate: float = Field(0.03, gt=0, description="of the clients")
+    learning_rate: float = Field(0.05, gt=0, description="of the clients")
     learning_rate_schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="of the clients, over the rounds; cosine falls to zero"
+        "cosine", description="of the clients, over the rounds; cosine falls to zero"
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="of the clients' SGD")
     weight_decay: float = Field(5e-4, ge=0, description="of the clients")
