@@ -2,6 +2,15 @@
 
 from fedcomp.simulation.experiment import float32_baseline, simulate
 from fedcomp.simulation.grid import LocalGrid
+from fedcomp.simulation.load_app import load_app_folder
 from fedcomp.simulation.run import flower_log_level, run_app, seeded_global_random
 
-__all__ = ["LocalGrid", "float32_baseline", "flower_log_level", "run_app", "seeded_global_random", "simulate"]
+__all__ = [
+    "LocalGrid",
+    "float32_baseline",
+    "flower_log_level",
+    "load_app_folder",
+    "run_app",
+    "seeded_global_random",
+    "simulate",
+]

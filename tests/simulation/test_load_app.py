@@ -1,0 +1,111 @@
+"""Loading a Flower app from its folder."""
+
+import sys
+
+import pytest
+from flwr.app import ConfigRecord
+
+from fedcomp.errors import ConfigError
+from fedcomp.simulation import load_app_folder, run_app
+
+SERVER = """
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import ServerApp
+from {package}.words import GREETING
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid, context):
+    messages = [Message(RecordDict(), node, "train") for node in grid.get_node_ids()]
+    said = [reply.content["said"]["word"] for reply in grid.send_and_receive(messages)]
+    context.state["heard"] = ConfigRecord({{"words": said, "greeting": GREETING}})
+"""
+CLIENT = """
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+app = ClientApp()
+
+
+@app.train()
+def train(message, context):
+    return Message(RecordDict({"said": ConfigRecord({"word": context.run_config["word.first"]})}), reply_to=message)
+"""
+PYPROJECT = """
+[tool.flwr.app.components]
+serverapp = "{package}.server:app"
+clientapp = "{package}.client:app"
+
+[tool.flwr.app.config]
+rounds = 3
+rate = 0.5
+word.first = "hello"
+"""
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    """Write an app whose package name no other test has; forget its modules afterwards."""
+    package = f"app_of_{abs(hash(tmp_path))}"
+    (tmp_path / package).mkdir()
+    files = {"__init__": "", "words": "GREETING = 'good day'", "server": SERVER.format(package=package)}
+    for name, text in (files | {"client": CLIENT}).items():
+        (tmp_path / package / f"{name}.py").write_text(text)
+    (tmp_path / "pyproject.toml").write_text(PYPROJECT.format(package=package))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
+
+
+def replace(folder, old, new):
+    file = folder / "pyproject.toml"
+    file.write_text(file.read_text().replace(old, new))
+
+
+def test_a_loaded_app_runs(app):
+    server_app, client_app, run_config = load_app_folder(app)
+    assert run_config == {"rounds": 3, "rate": 0.5, "word.first": "hello"}
+    context = run_app(server_app, client_app, num_nodes=2, run_config=run_config)
+    assert context.state["heard"] == ConfigRecord({"words": ["hello", "hello"], "greeting": "good day"})
+
+
+def test_sys_path_is_as_before(app):
+    before = sys.path.copy()
+    load_app_folder(app)
+    assert sys.path == before
+    replace(app, ".client:app", ".clienttt:app")
+    with pytest.raises(ConfigError):
+        load_app_folder(app)
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (".client:app", ".clienttt:app", r"clientapp '.*clienttt:app' can not be loaded.*No module named"),
+        (".client:app", ".client:apple", r"has no attribute 'apple'"),
+        (".client:app", ".client", r"clientapp in .* is 'app_of_\w+\.client', expected 'package\.module:attribute'"),
+        (".client:app", ".server:app", r"is a ServerApp, expected a ClientApp"),
+        ("clientapp =", "other =", r"clientapp in .* is None, expected"),
+        ("rounds = 3", "rounds = [3]", r"rounds in .* is \[3\], expected a bool, int, float or str"),
+        ("rounds = 3", "rounds = ", r"pyproject\.toml: "),
+        ("tool.flwr.app", "tool.other.app", r"has no table \[tool\.flwr\.app\]: name the folder"),
+    ],
+)
+def test_one_clear_error(app, old, new, says):
+    replace(app, old, new)
+    with pytest.raises(ConfigError, match=says):
+        load_app_folder(app)
+
+
+def test_a_folder_without_pyproject(tmp_path):
+    with pytest.raises(ConfigError, match=r"pyproject\.toml"):
+        load_app_folder(tmp_path)
+
+
+def test_another_module_of_the_same_name_is_not_taken_for_the_apps(app):
+    replace(app, 'clientapp = "', 'clientapp = "json.decoder:JSONDecoder" # ')
+    with pytest.raises(ConfigError, match="another module has this name"):
+        load_app_folder(app)
