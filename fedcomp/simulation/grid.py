@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
+from flwr.supercore.run import Run
 
 from fedcomp.seeding import derive_seed
 from fedcomp.simulation.identity import set_message_id
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from flwr.clientapp import ClientApp
-    from flwr.supercore.run import Run
 
 _log = logging.getLogger(__name__)
 
@@ -69,17 +70,16 @@ class LocalGrid(Grid):
         self._worker: Worker[Message] = Worker()
         self._stuck: dict[int, Future[Message]] = {}
         self._pushed: dict[str, Message] = {}
-        self._run: Run | None = None
+        self._message_ids = map(str, itertools.count(1))
+        self._run = Run.create_empty(run_id)
 
     def set_run(self, run: Run) -> None:
-        """Set the run's description, for ServerApps that ask for it."""
+        """Replace the run's description, for ServerApps that ask for it."""
         self._run = run
 
     @property
     def run(self) -> Run:
-        """The run's description; raises `AttributeError` if none was set."""
-        if self._run is None:
-            raise AttributeError("no run was set with set_run()")
+        """The run's description: its id, unless `set_run` said more."""
         return self._run
 
     def get_node_ids(self) -> Iterable[int]:
@@ -92,12 +92,11 @@ class LocalGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Take messages for the clients; they are worked on when their replies are pulled."""
-        ids = []
-        for message in messages:
-            ids.append(f"{len(self._pushed)}-{message.metadata.dst_node_id}-{time.monotonic_ns()}")
-            set_message_id(message, ids[-1])
-            self._pushed[ids[-1]] = message
-        return ids
+        pushed = dict(zip(self._message_ids, messages, strict=False))
+        for message_id, message in pushed.items():
+            set_message_id(message, message_id)
+        self._pushed |= pushed
+        return list(pushed)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies to pushed messages; unknown and already answered ids are passed over."""

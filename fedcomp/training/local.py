@@ -8,6 +8,7 @@ from itertools import chain, repeat
 from math import ceil
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -131,7 +132,7 @@ def _train(
 
 def to_images(images: NDArray) -> Tensor:
     """Return uint8 images as floats in [0, 1]."""
-    return torch.from_numpy(images).float().div_(255)
+    return torch.from_numpy(images.astype(np.float32)).div_(255)
 
 
 def to_batch(data: ImageDataset, labels: NDArray, device: str = "cpu") -> Batch:

@@ -16,6 +16,7 @@ from fedcomp.training import (
     make_objective,
     predict_logits,
     strong_augment,
+    to_images,
     train_locally,
     weak_augment,
 )
@@ -156,6 +157,13 @@ def test_clients_without_labels_or_without_anything():
         train(dataclasses.replace(data, labelled=nothing), name="supervised")
     with pytest.raises(ConfigError, match="sgd, adam"):
         train(optimizer="lion")
+
+
+def test_images_from_a_file_are_read_only():
+    images = bars().images
+    images.flags.writeable = False
+    assert to_images(images).max() == 1
+    assert to_images(images)[0, 0, 0, 0] == pytest.approx(images[0, 0, 0, 0] / 255)
 
 
 def test_evaluation_measures():
