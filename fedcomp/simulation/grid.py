@@ -6,6 +6,7 @@ import copy
 import itertools
 import logging
 import time
+from concurrent.futures import wait
 from typing import TYPE_CHECKING
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
@@ -92,30 +93,43 @@ class LocalGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Take messages for the clients; they are worked on when their replies are pulled."""
-        pushed = dict(zip(self._message_ids, messages, strict=False))
-        for message_id, message in pushed.items():
-            set_message_id(message, message_id)
-        self._pushed |= pushed
-        return list(pushed)
+        ids = []
+        for message in messages:
+            ids.append(self._name(message))
+            self._pushed[ids[-1]] = message
+        return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies to pushed messages; unknown and already answered ids are passed over."""
         return [self._answer(self._pushed.pop(id_)) for id_ in message_ids if id_ in self._pushed]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
-        """Yield each reply as it is finished; after `timeout` seconds nothing more comes."""
+        """Yield each reply as it is finished; a client is called when its reply is asked for.
+
+        Args:
+            messages: One for each client.
+            timeout: Seconds. The client that is at work when they are over becomes an error reply; those that were
+                not reached have none.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
-        for message_id in self.push_messages(messages):
-            message = self._pushed.pop(message_id)
+        waiting = list(messages)
+        for num_reached, message in enumerate(waiting):
+            self._name(message)
             remaining = None if deadline is None else deadline - time.monotonic()
             if remaining is not None and remaining <= 0:
-                _log.warning("the round's time is over: client %d was not reached", message.metadata.dst_node_id)
-                continue
+                unreached = len(waiting) - num_reached
+                _log.warning("the round's time is over: %d of %d clients were not reached", unreached, len(waiting))
+                return
             yield self._answer(message, remaining)
 
     def close(self) -> None:
         """Let the worker thread end."""
         self._worker.stop()
+
+    def _name(self, message: Message) -> str:
+        message_id = next(self._message_ids)
+        set_message_id(message, message_id)
+        return message_id
 
     def _answer(self, message: Message, remaining: float | None = None) -> Message:
         node_id = message.metadata.dst_node_id
@@ -124,28 +138,25 @@ class LocalGrid(Grid):
             return _error_reply(message, ErrorCode.NODE_UNAVAILABLE, f"no node has the id {node_id}")
         if node_id in self._stuck and not self._stuck[node_id].done():
             return _error_reply(message, ErrorCode.NODE_UNAVAILABLE, "still busy with an earlier message")
-        limits = [limit for limit in (self._client_timeout, remaining) if limit is not None]
+        limit = min((limit for limit in (self._client_timeout, remaining) if limit is not None), default=None)
         future = self._worker.submit(lambda: self._call(message, context))
-        try:
-            return future.result(min(limits, default=None))
-        except TimeoutError:
-            if future.done():
-                return _error_reply(message, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "TimeoutError")
-            self._stuck[node_id] = future
-            self._worker.stop()
-            self._worker = Worker()
-            return _error_reply(message, ErrorCode.NODE_UNAVAILABLE, f"no answer within {min(limits):.3g} s")
+        wait([future], limit)
+        if future.done():  # not `future.result(limit)`: a reply may come between its TimeoutError and this line
+            return future.result()
+        self._stuck[node_id] = future
+        self._worker.stop()
+        self._worker = Worker()
+        return _error_reply(message, ErrorCode.NODE_UNAVAILABLE, f"no answer within {limit:.3g} s")
 
     def _call(self, message: Message, context: Context) -> Message:
         try:
             reply = self._client_app(_own_copy(message), context)
+            if not isinstance(reply, Message):
+                raise TypeError(f"answered with {type(reply).__name__}, not a Message")
+            return _own_copy(reply)
         except BaseException as error:  # a client's SystemExit is the client's failure, not the simulation's
             _log.debug("client %d raised", context.node_id, exc_info=True)
             return _error_reply(message, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"{type(error).__name__}: {error}")
-        if not isinstance(reply, Message):
-            kind = type(reply).__name__
-            return _error_reply(message, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"answered with {kind}, not a Message")
-        return _own_copy(reply)
 
 
 def _error_reply(message: Message, code: int, reason: str) -> Message:

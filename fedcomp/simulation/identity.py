@@ -1,4 +1,4 @@
-"""The one place that touches Flower's private parts: whose messages a process makes, and their ids."""
+"""The one place that writes to Flower's private parts: whose messages a process makes, and their ids."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.supercore.run import Run
 
 from fedcomp.simulation import LocalGrid
 from fedcomp.simulation.identity import task_identity
@@ -127,18 +128,53 @@ def test_a_client_that_hangs_is_left_behind_and_may_come_back():
     assert partitions(grid.send_and_receive(messages(grid))) == [0, 1, 2]
 
 
-def test_the_rounds_time_bounds_the_round():
+def test_the_rounds_time_bounds_the_round(caplog):
     def train(message, context):
         time.sleep(0.15)
         return echo(message, context)
 
     grid = grid_of(train, num_nodes=20)
-    assert 1 <= len(list(grid.send_and_receive(messages(grid), timeout=0.4))) < 20
+    replies = list(grid.send_and_receive(messages(grid), timeout=0.4))
+    assert 1 <= len(replies) < 20
+    assert caplog.messages == [f"the round's time is over: {20 - len(replies)} of 20 clients were not reached"]
+
+
+def test_a_reply_at_the_last_moment_counts(monkeypatch):
+    """The wait ends just before the client does; the reply is there when the grid looks, so it is taken."""
+
+    def wait_too_long(futures, timeout):
+        for future in futures:
+            future.result(5)
+
+    monkeypatch.setattr("fedcomp.simulation.grid.wait", wait_too_long)
+    grid = grid_of(echo, client_timeout=1e-9)
+    assert partitions(grid.send_and_receive(messages(grid))) == [0, 1, 2]
+
+
+def test_what_a_client_keeps_is_not_what_the_server_gets():
+    def train(message, context):
+        if "kept" not in context.state:
+            context.state["kept"] = ArrayRecord({"w": Array(np.zeros(3, np.float32))})
+        return Message(RecordDict({"arrays": context.state["kept"]}), reply_to=message)
+
+    grid = grid_of(train, num_nodes=1)
+    (first,) = grid.send_and_receive(messages(grid))
+    first.content["arrays"]["w"].data = b"scribble"
+    del first.content["arrays"]["w"]
+    (second,) = grid.send_and_receive(messages(grid))
+    np.testing.assert_array_equal(second.content["arrays"]["w"].numpy(), np.zeros(3))
+
+
+def test_the_run_has_its_id():
+    grid = grid_of(echo, run_id=5)
+    assert grid.run.run_id == 5
+    grid.set_run(other := Run.create_empty(6))
+    assert grid.run is other
 
 
 def test_other_answers_and_other_nodes():
     grid = grid_of(lambda message, context: "done")
-    assert partitions(grid.send_and_receive(messages(grid)[:1])) == ["answered with str, not a Message"]
+    assert partitions(grid.send_and_receive(messages(grid)[:1])) == ["TypeError: answered with str, not a Message"]
     (reply,) = grid.send_and_receive([Message(RecordDict(), 12345, "train")])
     assert "no node has the id 12345" in reply.error.reason
 
@@ -149,5 +185,5 @@ def test_node_ids_come_from_the_seed():
 
 
 def test_flower_is_the_version_whose_private_identity_was_read():
-    """On an upgrade: read flwr.supercore.task_identity and Metadata again, then change this line."""
+    """On an upgrade: read flwr.supercore.task_identity, flwr.supercore.run and Metadata, then change this."""
     assert flwr.__version__.startswith("1.41.")

@@ -4,8 +4,10 @@ import random
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
+from flwr.serverapp.strategy import FedAvg
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedcomp.simulation import run_app, seeded_global_random
@@ -54,3 +56,31 @@ def test_seeding_restores_after_an_error():
     with pytest.raises(ValueError, match="x"), seeded_global_random(0):
         raise ValueError("x")
     assert random.getstate() == before
+
+
+def test_stock_fedavg_averages_over_the_rounds_and_samples_by_the_seed():
+    trained, results = [], []
+    server_app, client_app = ServerApp(), ClientApp()
+
+    @client_app.train()
+    def train(message, context):
+        partition = context.node_config["partition-id"]
+        trained.append(partition)
+        (weights,) = message.content["arrays"].to_numpy_ndarrays()
+        content = {"arrays": ArrayRecord([weights + partition]), "m": MetricRecord({"num-examples": partition + 1})}
+        return Message(RecordDict(content), reply_to=message)
+
+    @server_app.main()
+    def main(grid, context):
+        strategy = FedAvg(fraction_train=context.run_config["fraction"], fraction_evaluate=0.0)
+        results.append(strategy.start(grid, ArrayRecord([np.zeros(2, np.float32)]), num_rounds=2))
+
+    def run_fraction(fraction, seed):
+        trained.clear()
+        run_app(server_app, client_app, num_nodes=12, run_config={"fraction": fraction}, seed=seed)
+        return list(trained)
+
+    assert sorted(run_fraction(1.0, seed=0)) == sorted([*range(12)] * 2)
+    mean = sum(p * (p + 1) for p in range(12)) / sum(p + 1 for p in range(12))
+    np.testing.assert_allclose(results[0].arrays.to_numpy_ndarrays()[0], 2 * mean, rtol=1e-6)
+    assert run_fraction(0.25, seed=1) == run_fraction(0.25, seed=1) != run_fraction(0.25, seed=2)
