@@ -105,8 +105,10 @@ class RunConfig(BaseModel):
     @model_validator(mode="after")
     def _pairs_are_possible(self) -> Self:
         impossible = {
-            "server-momentum is for strategy fedavgm only": self.server_momentum and self.strategy != "fedavgm",
-            "server-learning-rate has no effect on strategy fedavg": (
+            f"server-momentum is for strategy fedavgm only, but strategy is {self.strategy}: set one of them": (
+                self.server_momentum and self.strategy != "fedavgm"
+            ),
+            "server-learning-rate has no effect on strategy fedavg: leave it at 1, or set another strategy": (
                 self.server_learning_rate != 1 and self.strategy == "fedavg"
             ),
             "objective fixmatch needs unlabelled images, but label-fraction is 1: set objective to supervised": (
@@ -122,9 +124,8 @@ class RunConfig(BaseModel):
                 self.min_replies > self.clients_per_round
             ),
         }
-        for message, found in impossible.items():
-            if found:
-                raise ValueError(message)
+        if found := [message for message, is_so in impossible.items() if is_so]:
+            raise ValueError("\n".join(found))
         return self
 
     @property
@@ -155,7 +156,7 @@ class RunConfig(BaseModel):
 
         Args:
             path: The file.
-            overrides: ``key=value`` pairs that win over the file; values as in TOML, bare words are strings.
+            overrides: ``key=value`` pairs that win over the file; scalars as in TOML, anything else is a string.
 
         Raises:
             ConfigError: The file can't be read, or a key or value is wrong.
@@ -182,8 +183,9 @@ def _parse_override(pair: str) -> tuple[str, Any]:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text.strip()
-    return key.strip(), value
+        value = None
+    is_scalar = isinstance(value, bool | int | float | str)  # not a date, which a run's name may look like
+    return key.strip(), value if is_scalar else text.strip()
 
 
 def _explain(problem: Any, keys: list[str]) -> str:

@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from fedcomp.config import RunConfig
 from fedcomp.errors import ConfigError
@@ -62,6 +63,44 @@ def test_all_problems_are_named_at_once():
     with pytest.raises(ConfigError) as caught:
         RunConfig.from_mapping({"seed": -1, "batch-size": 0, "nmae": "x"})
     assert len(str(caught.value).splitlines()) == 3
+
+
+def test_all_impossible_pairs_are_named_at_once():
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_mapping({"server-momentum": 0.5, "label-fraction": 1.0, "proxy-size": 0, "min-replies": 21})
+    assert len(str(caught.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {"strategy": "fedavgm", "server-momentum": 0.5, "server-learning-rate": 0.5},
+        {"label-fraction": 1.0, "objective": "supervised"},
+        {"teacher": "none", "proxy-size": 0, "validation-size": 0},
+        {"num-clients": 3, "fraction-train": 0.34, "min-replies": 1},
+        {"codec": "none"},
+    ],
+)
+def test_pairs_at_the_border_are_possible(mapping):
+    assert RunConfig.from_mapping(mapping).to_mapping().items() >= mapping.items()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2026-11-24", "2026-11-24"),
+        ("'quoted'", "quoted"),
+        (" spaced ", "spaced"),
+    ],
+)
+def test_what_is_no_toml_scalar_is_a_string(tmp_path, text, value):
+    (tmp_path / "run.toml").write_text("")
+    assert RunConfig.from_toml(tmp_path / "run.toml", [f"name={text}"]).name == value
+
+
+def test_a_frozen_configuration():
+    with pytest.raises(ValidationError, match="frozen"):
+        RunConfig.from_mapping({}).seed = 1
 
 
 def test_overrides_win_and_are_typed(tmp_path):
