@@ -42,7 +42,7 @@ class EnsembleTeacher:
     """The clients' models, their logits averaged; each model is seen once and forgotten.
 
     A model that is no better than chance on the validation set is left out: it must find at least 1.5 times the
-    share of right labels that guessing finds.
+    share of right labels that guessing finds. So is one whose logits are not finite.
 
     Args:
         model: Scratch model of the clients' architecture; its weights are overwritten.
@@ -62,10 +62,12 @@ class EnsembleTeacher:
     def add(self, weights: Model) -> None:
         """Let one client's model vote, if it is better than chance."""
         set_weights(self._model, weights)
-        if evaluate(self._model, self._validation).accuracy < _CHANCE_MARGIN / self._proxy.num_classes:
+        accuracy = evaluate(self._model, self._validation).accuracy
+        logits = predict_logits(self._model, self._proxy.images)
+        if accuracy < _CHANCE_MARGIN / self._proxy.num_classes or not logits.isfinite().all():
             self.num_dropped += 1
             return
-        self._sum += predict_logits(self._model, self._proxy.images)
+        self._sum += logits
         self.num_teachers += 1
 
     def logits(self) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from logging import ERROR
 from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import RecordDict
+from flwr.common.logger import log
 from flwr.serverapp.strategy import Strategy
 
 from fedcomp.codecs import parse_codec
@@ -83,7 +85,7 @@ class CompressedStrategy(Strategy):
     ) -> Iterable[Message]:
         """Let `inner` choose the clients and add the order to each message."""
         messages = list(self.inner.configure_train(server_round, arrays, config, grid))
-        self._traffic = RoundTraffic(round=server_round, sent=len(messages))
+        self._traffic, self._screening = RoundTraffic(round=server_round, sent=len(messages)), None
         if not messages:
             return messages
         _, broadcast = only_array_record(messages[0].content)
@@ -155,13 +157,21 @@ class CompressedStrategy(Strategy):
             try:
                 update = self._screening.check(reply)
             except FrameError as error:
-                self._traffic.rejected[error.reason] += 1
-                self._traffic.complain(f"refused the update of client {sender}: {error.reason}: {error}")
+                self._refuse(sender, error.reason, error)
+                continue
+            except Exception as error:
+                # A flaw in a check must cost its finder's update, not everybody's round.
+                log(ERROR, "unexpected error while checking an update", exc_info=True)
+                self._refuse(sender, "unexpected", error)
                 continue
             self._traffic.accepted += 1
             if self._on_update:
                 self._on_update(self._traffic.round, update)
             yield update
+
+    def _refuse(self, sender: int, reason: str, error: Exception) -> None:
+        self._traffic.rejected[reason] += 1
+        self._traffic.complain(f"refused the update of client {sender}: {reason}: {error}")
 
 
 def _weighted_by(strategy: Strategy) -> str:

@@ -68,7 +68,8 @@ def test_ensemble_averages_those_who_are_better_than_chance():
     ensemble.add(get_weights(other))
     bad = {key: np.zeros_like(values) for key, values in get_weights(good).items()}
     ensemble.add(bad)
-    assert (ensemble.num_teachers, ensemble.num_dropped) == (2, 1)
+    ensemble.add({key: values * np.float32(1e38) for key, values in get_weights(good).items()})
+    assert (ensemble.num_teachers, ensemble.num_dropped) == (2, 2)
     expected = (predict_logits(good, PROXY.images) + predict_logits(other, PROXY.images)) / 2
     assert torch.allclose(ensemble.logits(), expected)
 

@@ -189,6 +189,19 @@ def test_norm_cap_refuses_a_boosted_update():
         assert dict(rounds[0].rejected) == {"invalid-values": 1}
 
 
+def test_a_flaw_in_a_check_costs_one_update_only(monkeypatch):
+    def flawed(self, metrics):
+        if metrics["num-examples"] == VICTIM + 1:
+            raise ZeroDivisionError("a bug")
+        return float(metrics["num-examples"])
+
+    monkeypatch.setattr("fedcomp.flower.screening.Screening._weight", flawed)
+    strategy, rounds = compressed(codec="lossless")
+    result = run_rounds(strategy, toy_client())
+    assert dict(rounds[0].rejected) == {"unexpected": 1}
+    assert_model(result.arrays, {name: MODEL[name] + v for name, v in mean_update(HONEST).items()})
+
+
 def test_failing_clients_are_counted_and_named():
     def die(message, context, call_next):
         partition = context.node_config["partition-id"]
