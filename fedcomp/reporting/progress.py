@@ -49,6 +49,20 @@ class RoundRow:
     failed: int
     seconds: float
 
+    def __add__(self, later: RoundRow) -> RoundRow:
+        """Sum up: counts and seconds add, the later round and the latest accuracy stay."""
+        return RoundRow(
+            round=later.round,
+            accuracy=self.accuracy if later.accuracy is None else later.accuracy,
+            uplink_bytes=self.uplink_bytes + later.uplink_bytes,
+            dense_uplink_bytes=self.dense_uplink_bytes + later.dense_uplink_bytes,
+            downlink_bytes=self.downlink_bytes + later.downlink_bytes,
+            accepted=self.accepted + later.accepted,
+            rejected=self.rejected + later.rejected,
+            failed=self.failed + later.failed,
+            seconds=self.seconds + later.seconds,
+        )
+
     def cells(self) -> tuple[str, ...]:
         """Return the row as text, one cell for each of `COLUMNS`."""
         return (
@@ -79,8 +93,9 @@ class Progress:
     def __init__(self, console: Console, title: str, num_rounds: int) -> None:
         self._console, self._title, self._num_rounds = console, title, num_rounds
         self._rows: deque[RoundRow] = deque(maxlen=_VISIBLE_ROWS)
+        self._total: RoundRow | None = None
         self._bar = ProgressBar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("left"),
@@ -94,7 +109,7 @@ class Progress:
         if self._live:
             self._live.start()
         else:
-            self._console.print(f"{self._title}: {self._num_rounds} rounds")
+            self._print_line(f"{self._title}: {self._num_rounds} rounds")
         return self
 
     def __exit__(
@@ -106,21 +121,26 @@ class Progress:
     def advance(self, row: RoundRow) -> None:
         """Show one more round."""
         self._rows.append(row)
+        self._total = row if self._total is None else self._total + row
         self._bar.advance(self._task)
         if self._live:
-            self._live.update(Group(self._table(), self._bar))
+            self._live.update(Group(self._table(self._total), self._bar))
         else:
             line = "  ".join(f"{column} {cell}" for column, cell in zip(COLUMNS, row.cells(), strict=True))
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._print_line(line)
 
     def note(self, text: str) -> None:
         """Print a line of its own, above the live part."""
-        self._console.print(text, style="yellow", markup=False, highlight=False)
+        self._print_line(text, style="yellow")
 
-    def _table(self) -> Table:
-        table = Table(*COLUMNS, box=None, pad_edge=False)
-        for column in table.columns:
-            column.justify = "right"
+    def _print_line(self, text: str, style: str | None = None) -> None:
+        """Print literally and unbroken: what reads a pipe counts on one line."""
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def _table(self, total: RoundRow) -> Table:
+        table = Table(box=None, pad_edge=False, show_footer=True)
+        for header, so_far in zip(COLUMNS, ("so far", *total.cells()[1:]), strict=True):
+            table.add_column(header, so_far, justify="right")
         for row in self._rows:
             table.add_row(*row.cells())
         return table

@@ -66,17 +66,17 @@ class RunFolder:
         write_atomically(self.path / "config.toml", text.encode())
 
     def write_round(self, row: Mapping[str, Any]) -> None:
-        """Append one round's row; numbers that are not finite are left out, so that every line is strict JSON."""
-        kept = {key: value for key, value in row.items() if not isinstance(value, float) or math.isfinite(value)}
+        """Append one round's row; what was not measured, or is not finite, is absent."""
+        kept = _measured(row)
         self._metrics.write(json.dumps(kept, allow_nan=False) + "\n")
         self._metrics.flush()
         scalars = {k: float(v) for k, v in kept.items() if isinstance(v, (int, float)) and k != "round"}
         self._events.write(scalars, step=int(row["round"]))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write the run's outcome; what was not measured is absent."""
-        measured = {key: value for key, value in summary.items() if value is not None}
-        write_atomically(self.path / "summary.json", (json.dumps(measured, indent=2, allow_nan=False) + "\n").encode())
+        """Write the run's outcome; what was not measured, or is not finite, is absent."""
+        text = json.dumps(_measured(summary), indent=2, allow_nan=False)
+        write_atomically(self.path / "summary.json", (text + "\n").encode())
 
     def save_model(self, weights: Model) -> None:
         """Write the final global model."""
@@ -88,3 +88,12 @@ def new_run_path(name: str) -> Path:
     path = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     candidates = (path.with_name(f"{path.name}{suffix}") for suffix in chain([""], (f"-{i}" for i in count(2))))
     return next(candidate for candidate in candidates if not candidate.exists())
+
+
+def _measured(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out None, NaN and infinities: JSON has no word for the latter two."""
+    return {
+        key: value
+        for key, value in values.items()
+        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
+    }

@@ -2,7 +2,10 @@
 
 import io
 import json
+import re
+import sys
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,15 +74,36 @@ def test_piped_progress_is_one_plain_line_a_round():
     assert note == "client 3 failed: [red]disk[/red]"
 
 
-def test_live_progress_shows_the_rounds_and_cleans_up():
+def test_a_pipe_gets_no_broken_lines_and_no_control_codes():
+    console = Console(file=io.StringIO(), width=40)
+    with Progress(console, "demo: " + "keep(below=64) | " * 5, 5) as progress:
+        progress.advance(ROW)
+        progress.note("client 3 failed: " + "a long story " * 10)
+    shown = console.file.getvalue()
+    assert len(shown.splitlines()) == 3
+    assert "\x1b" not in shown
+
+
+def test_live_progress_shows_the_rounds_and_what_they_sum_up_to():
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
-    with Progress(console, "demo", 5) as progress:
+    with Progress(console, "demo [1]", 5) as progress:
         progress.advance(ROW)
         progress.note("a note")
+        progress.advance(replace(ROW, round=4, accuracy=None, uplink_bytes=2000, failed=3))
     shown = console.file.getvalue()
     assert "100x" in shown
-    assert "1/5" in shown
+    assert "2/5" in shown
     assert "a note" in shown
+    assert "demo [1]" in shown
+    (so_far,) = {line for line in shown.splitlines() if "so far" in line and "10 MB" in line}
+    assert re.findall(r"[\d.]+", re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", so_far))[:6] == [
+        "50.0",
+        "3.23",
+        "10",
+        "76.3",
+        "14",
+        "4",
+    ]
 
 
 def test_folder_holds_what_was_written(tmp_path):
@@ -101,6 +125,25 @@ def test_folder_holds_what_was_written(tmp_path):
         "model.safetensors",
         "summary.json",
     ]
+
+
+def test_what_is_not_finite_does_not_cost_the_summary(tmp_path):
+    with RunFolder.create(str(tmp_path / "run"), "demo") as folder:
+        folder.write_summary({"rounds": 2, "loss": float("nan"), "accuracy": float("inf")})
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == {"rounds": 2}
+
+
+def test_rows_are_there_as_soon_as_they_are_written(tmp_path):
+    with RunFolder.create(str(tmp_path / "run"), "demo") as folder:
+        folder.write_round({"round": 1, "accuracy": None, "loss": float("-inf")})
+        assert json.loads((folder.path / "metrics.jsonl").read_text()) == {"round": 1}
+
+
+def test_without_tensorboard_there_are_no_events(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.event_file_writer", None)
+    with RunFolder.create(str(tmp_path / "run"), "demo") as folder:
+        folder.write_round({"round": 1, "accuracy": 0.5})
+    assert not (tmp_path / "run" / "events").exists()
 
 
 def test_events_can_be_read_by_tensorboard(tmp_path):
