@@ -15,6 +15,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from fedcomp.seeding import derive_seed
+from fedcomp.simulation.global_random import seeded_global_random
 from fedcomp.simulation.identity import set_message_id
 from fedcomp.simulation.worker import Worker
 
@@ -32,8 +33,9 @@ class LocalGrid(Grid):
 
     Every client keeps its own `Context` over the rounds, with ``partition-id`` and ``num-partitions`` in its node
     config. A client gets its own copy of what the server sends (array bytes are shared: they are immutable), and the
-    server its own copy of what a client answers. Replies come as a generator: each as it is finished, so a strategy
-    that folds them in holds one at a time.
+    server its own copy of what a client answers; neither sees what the other does to Python's and NumPy's global
+    generators. Replies come as a generator: each as it is finished, so a strategy that folds them in holds one at a
+    time.
 
     A client that raises becomes an error reply. So does one that takes longer than `client_timeout`; it is left
     behind, and until it comes back, further messages to it are answered with an error at once.
@@ -44,7 +46,7 @@ class LocalGrid(Grid):
         run_config: What clients find in ``context.run_config``.
         client_timeout: Seconds for one message, None for no limit.
         run_id: Any positive integer.
-        seed: Node ids are derived from it.
+        seed: Node ids are derived from it, and what the global generators give a client.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class LocalGrid(Grid):
         run_id: int = 1,
         seed: int = 0,
     ) -> None:
-        self._client_app, self._client_timeout = client_app, client_timeout
+        self._client_app, self._client_timeout, self._seed = client_app, client_timeout, seed
         self._contexts = {
             node_id: Context(
                 run_id=run_id,
@@ -139,8 +141,10 @@ class LocalGrid(Grid):
         if node_id in self._stuck and not self._stuck[node_id].done():
             return _error_reply(message, ErrorCode.NODE_UNAVAILABLE, "still busy with an earlier message")
         limit = min((limit for limit in (self._client_timeout, remaining) if limit is not None), default=None)
-        future = self._worker.submit(lambda: self._call(message, context))
-        wait([future], limit)
+        # A client that seeds or draws from the global generators must not decide whom the server samples next.
+        with seeded_global_random(self._seed, "client", node_id, message.metadata.message_id):
+            future = self._worker.submit(lambda: self._call(message, context))
+            wait([future], limit)
         if future.done():  # not `future.result(limit)`: a reply may come between its TimeoutError and this line
             return future.result()
         self._stuck[node_id] = future

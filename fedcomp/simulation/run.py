@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 from typing import TYPE_CHECKING
 
-import numpy as np
 from flwr.app import Context, RecordDict
 
 from fedcomp.seeding import derive_seed
+from fedcomp.simulation.global_random import seeded_global_random
 from fedcomp.simulation.grid import LocalGrid
 from fedcomp.simulation.identity import task_identity
 
@@ -60,19 +59,6 @@ def run_app(
     with task_identity(run_id=run_id, node_id=_SERVER_NODE_ID), seeded_global_random(seed), contextlib.closing(grid):
         server_app(grid, context)
     return context
-
-
-@contextlib.contextmanager
-def seeded_global_random(seed: int) -> Iterator[None]:
-    """Seed the global generators that Flower samples clients with, and restore them."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    random.seed(derive_seed(seed, "python"))
-    np.random.seed(derive_seed(seed, "numpy") % 2**32)
-    try:
-        yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
 
 
 @contextlib.contextmanager

@@ -58,6 +58,36 @@ def test_seeding_restores_after_an_error():
     assert random.getstate() == before
 
 
+def test_a_client_that_seeds_globally_does_not_decide_who_is_sampled():
+    drawn = []
+
+    def sample_rounds(meddle):
+        sampled = []
+        server_app, client_app = ServerApp(), ClientApp()
+
+        @client_app.train()
+        def train(message, context):
+            meddle()
+            return Message(RecordDict(), reply_to=message)
+
+        @server_app.main()
+        def main(grid, context):
+            for _ in range(4):
+                nodes = random.sample(list(grid.get_node_ids()), 2)
+                sampled.append(nodes)
+                list(grid.send_and_receive([Message(RecordDict(), node, "train") for node in nodes]))
+
+        run_app(server_app, client_app, num_nodes=50, run_config={})
+        return sampled
+
+    undisturbed = sample_rounds(lambda: None)
+    assert sample_rounds(lambda: (random.seed(42), np.random.seed(42))) == undisturbed
+    assert sample_rounds(lambda: drawn.append((random.random(), np.random.random()))) == undisturbed
+    assert len(set(drawn)) == 8  # every client has a stream of its own
+    sample_rounds(lambda: drawn.append((random.random(), np.random.random())))
+    assert drawn[8:] == drawn[:8]
+
+
 def test_stock_fedavg_averages_over_the_rounds_and_samples_by_the_seed():
     trained, results = [], []
     server_app, client_app = ServerApp(), ClientApp()
