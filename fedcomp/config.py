@@ -79,7 +79,7 @@ class RunConfig(BaseModel):
     server_momentum: float = Field(0.0, ge=0, lt=1, description="of fedavgm")
 
     codec: str = Field(
-        "topk(density=0.05) | ternary", description="codec text, preset name, or none for plain float32 arrays"
+        "topk(density=0.08) | ternary", description="codec text, preset name, or none for plain float32 arrays"
     )
     residual_decay: float = Field(1.0, ge=0, le=1, description="error feedback: what of a residual survives; 0 is off")
     max_update_norm: float = Field(0.0, ge=0, description="an update with a larger norm is refused; 0 is off")
