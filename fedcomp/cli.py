@@ -88,13 +88,11 @@ def decode(
 
     Names and shapes do not travel: they are read from the model that both ends hold.
     """
-    from safetensors.numpy import save
-
     import fedcomp
-    from fedcomp.files import read_tensors, write_atomically
+    from fedcomp.files import pack_tensors, read_tensors, write_atomically
 
     spec = fedcomp.ModelSpec.of(read_tensors(like))
-    write_atomically(target, save(dict(fedcomp.decode(source.read_bytes(), spec))))
+    write_atomically(target, pack_tensors(fedcomp.decode(source.read_bytes(), spec)))
 
 
 @app.command(epilog="Example: fedcomp inspect delta.fcz")

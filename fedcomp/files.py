@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError
-from safetensors.numpy import load
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from fedcomp.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fedcomp.types import NDArray
+    from fedcomp.types import Model, NDArray
+
+_ORDER = "fedcomp.order"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -26,9 +29,22 @@ def write_atomically(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
+def pack_tensors(tensors: Model) -> bytes:
+    """Serialize tensors as safetensors, with their order: the format itself has none, and a model's spec needs it."""
+    return save(dict(tensors), metadata={_ORDER: json.dumps(list(tensors))})
+
+
 def read_tensors(path: Path) -> dict[str, NDArray]:
-    """Read a safetensors file; raises `DataError` if it is damaged or none."""
+    """Read a safetensors file, in the order that `pack_tensors` noted, or else by name.
+
+    Raises:
+        DataError: The file is damaged, or none.
+    """
     try:
-        return load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
+        with safe_open(path, framework="numpy") as file:
+            names = json.loads((file.metadata() or {}).get(_ORDER, "null"))
+            if names is None or sorted(names) != sorted(file.keys()):
+                names = sorted(file.keys())
+            return {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise DataError(f"{path}: {error}") from None

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import fedcomp
 from fedcomp.cli import run
+from fedcomp.files import pack_tensors, read_tensors
 
 SMALL = ["num-server-rounds=2", "num-clients=3", "local-epochs=1", "distill-epochs=2"]
 
@@ -35,6 +37,22 @@ def test_encode_inspect_decode(delta, tmp_path, capsys):
     assert run(["decode", str(frame), str(back), "--like", str(delta)]) == 0
     assert np.count_nonzero(load_file(back)["w"]) == 500
     assert load_file(back)["n"] == 3
+
+
+def test_a_live_models_frame_decodes_with_its_saved_model(tmp_path):
+    delta = {name: np.full(3, i, np.float32) for i, name in enumerate(["zebra", "apple", "mango", "kiwi"])}
+    (tmp_path / "model.safetensors").write_bytes(pack_tensors(delta))
+    (tmp_path / "live.fcz").write_bytes(fedcomp.codec("lossless").encode(delta).frame)
+    back = tmp_path / "back.safetensors"
+    assert run(["decode", str(tmp_path / "live.fcz"), str(back), "--like", str(tmp_path / "model.safetensors")]) == 0
+    decoded = read_tensors(back)
+    assert list(decoded) == list(delta)
+    assert all((decoded[name] == delta[name]).all() for name in delta)
+
+
+def test_files_of_others_are_read_by_name(tmp_path):
+    save_file({name: np.ones(1) for name in "cab"}, tmp_path / "theirs.safetensors")
+    assert all(list(read_tensors(tmp_path / "theirs.safetensors")) == ["a", "b", "c"] for _ in range(20))
 
 
 def test_bad_files_and_codecs_end_with_one_line(delta, tmp_path, capsys):

@@ -9,10 +9,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.numpy import save
-
 from fedcomp.errors import UsageError
-from fedcomp.files import write_atomically
+from fedcomp.files import pack_tensors, write_atomically
 from fedcomp.reporting.events import EventWriter
 
 if TYPE_CHECKING:
@@ -80,7 +78,7 @@ class RunFolder:
 
     def save_model(self, weights: Model) -> None:
         """Write the final global model."""
-        write_atomically(self.path / "model.safetensors", save(dict(weights)))
+        write_atomically(self.path / "model.safetensors", pack_tensors(weights))
 
 
 def new_run_path(name: str) -> Path:

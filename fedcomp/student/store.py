@@ -6,9 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import save
 
-from fedcomp.files import read_tensors, write_atomically
+from fedcomp.files import pack_tensors, read_tensors, write_atomically
 from fedcomp.models import get_weights, set_weights
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def save_student(folder: Path, model: nn.Module, card: Mapping[str, Any]) -> int
         name: values.astype(np.float16) if values.dtype.kind == "f" else values
         for name, values in get_weights(model).items()
     }
-    content = save(weights)
+    content = pack_tensors(weights)
     write_atomically(folder / _WEIGHTS, content)
     write_atomically(folder / _CARD, json.dumps(dict(card), indent=2).encode())
     return len(content)
