@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fedcomp.codecs.layout import Layout
     from fedcomp.types import ModelDelta, NDArray
 
+_PIECE = 1 << 15
+
 
 @dataclass(frozen=True, slots=True)
 class DecodedUpdate:
@@ -48,7 +50,13 @@ class DecodedUpdate:
     def add_to(self, total: Mapping[str, NDArray], weight: float) -> None:
         """Add ``weight * update`` into flat, floating arrays, one a tensor, in place."""
         for tensor, where, values in self._parts():
-            total[tensor][where] += weight * values
+            if not isinstance(where, slice):
+                total[tensor][where] += weight * values
+                continue
+            # In pieces that stay in the cache, so that the weighted values never go out to memory.
+            for left in range(0, values.size, _PIECE):
+                piece = slice(left, left + _PIECE)
+                total[tensor][piece] += weight * values[piece]
 
     def to_delta(self) -> ModelDelta:
         """Return the update as arrays of the model's shapes: float32 and int64."""
