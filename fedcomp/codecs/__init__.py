@@ -7,10 +7,11 @@ as arguments, `ErrorFeedback` takes a residual and returns one.
 
 from fedcomp.codecs.context import CodingContext
 from fedcomp.codecs.decoded import DecodedUpdate
+from fedcomp.codecs.decoder import decode, decode_update
 from fedcomp.codecs.feedback import ErrorFeedback
 from fedcomp.codecs.ledger import ByteLedger
 from fedcomp.codecs.parse import parse_codec
-from fedcomp.codecs.pipeline import Codec, EncodedUpdate, decode, decode_update
+from fedcomp.codecs.pipeline import Codec, EncodedUpdate
 from fedcomp.codecs.registry import PRESETS
 
 __all__ = [

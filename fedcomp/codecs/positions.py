@@ -37,3 +37,29 @@ def gaps_to_positions(gaps: NDArray, size: int) -> NDArray:
     if positions.size and positions[-1] >= size:
         raise InvalidValues(f"positions reach {positions[-1]}, the vector has {size} coordinates")
     return positions
+
+
+def draw_positions(seed: int, count: int, size: int) -> NDArray:
+    """Draw `count` of `size` coordinates, uniformly and without repetition.
+
+    Drawn from raw Philox output, whose stream NumPy guarantees; that of its samplers may change with a version, and
+    the two ends of a connection need not have the same one.
+
+    Args:
+        seed: 64 bits.
+        count: 0 to `size`.
+        size: Below 2^32.
+
+    Returns:
+        int64, strictly increasing.
+    """
+    generator = np.random.Philox(key=seed)
+    drawn = np.empty(0, np.int64)
+    while drawn.size < count:
+        # With what is missing plus a tenth most draws are done in two turns; the full set takes a few more.
+        fresh = generator.random_raw(count - drawn.size + count // 10 + 16)
+        scaled = ((fresh >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
+        drawn = np.concatenate([drawn, scaled.astype(np.int64)])
+        _, first = np.unique(drawn, return_index=True)
+        drawn = drawn[np.sort(first)]
+    return np.sort(drawn[:count])

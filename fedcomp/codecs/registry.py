@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING
 
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.plain import Float16, Float32
+from fedcomp.codecs.randk import RandK
+from fedcomp.codecs.sign import Sign
 from fedcomp.codecs.ternary import Ternary
+from fedcomp.codecs.threshold import Threshold
 from fedcomp.codecs.topk import TopK
 from fedcomp.codecs.uniform import Uniform
 
 if TYPE_CHECKING:
     from fedcomp.codecs.stage import Quantizer, Sparsifier, Stage
 
-_SPARSIFIERS: tuple[type[Sparsifier], ...] = (TopK,)
-_QUANTIZERS: tuple[type[Quantizer], ...] = (Float32, Float16, Uniform, Ternary)
+_SPARSIFIERS: tuple[type[Sparsifier], ...] = (TopK, RandK, Threshold)
+_QUANTIZERS: tuple[type[Quantizer], ...] = (Float32, Float16, Uniform, Ternary, Sign)
 
 SPARSIFIERS: dict[int, type[Sparsifier]] = {stage.wire_id: stage for stage in _SPARSIFIERS}
 QUANTIZERS: dict[int, type[Quantizer]] = {stage.wire_id: stage for stage in _QUANTIZERS}

@@ -42,11 +42,28 @@ class Stage(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
-class Sparsifier(Stage, Protocol):
-    """Chooses which coordinates travel."""
+class Selection(NamedTuple):
+    """What a sparsifier chose.
 
-    def select(self, values: NDArray) -> NDArray:
-        """Return the chosen coordinates of `values` (float32, flat): int64, strictly increasing."""
+    Args:
+        positions: Coordinates, int64, strictly increasing.
+        values: float32, one a position.
+        seed: From which a receiver draws the same positions; None if they must be sent.
+    """
+
+    positions: NDArray
+    values: NDArray
+    seed: int | None = None
+
+
+class Sparsifier(Stage, Protocol):
+    """Chooses which coordinates travel.
+
+    `bounds` cuts the vector into tensors, as for a `Quantizer`.
+    """
+
+    def select(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Selection:
+        """Choose from `values` (float32, flat, finite)."""
         ...
 
 

@@ -55,14 +55,11 @@ class Ternary:
 
     def dequantize(self, arrays: Arrays, bounds: NDArray) -> NDArray:
         """Return ``+-magnitude``; raises `InvalidValues` for a bad magnitude or padding that is not zero."""
-        magnitude, signs, count = arrays[SectionKind.TABLES], arrays[SectionKind.SIGNS], int(bounds[-1])
+        magnitude = arrays[SectionKind.TABLES]
         if not np.all((magnitude >= 0) & np.isfinite(magnitude)):
             raise InvalidValues("the magnitude is negative or not finite")
-        bits = np.unpackbits(signs)
-        if bits[count:].any():
-            raise InvalidValues("the padding after the last sign is not zero")
-        signs_of_one = np.float32(1) - np.float32(2) * bits[:count]
-        return signs_of_one * magnitude if count else signs_of_one
+        signs = unpack_signs(arrays[SectionKind.SIGNS], int(bounds[-1]))
+        return signs * magnitude if signs.size else signs
 
     def wire_args(self) -> tuple[int, ...]:
         """Return nothing: there is nothing to choose."""
@@ -74,3 +71,11 @@ class Ternary:
         if args:
             raise ValueError("ternary takes no arguments")
         return cls()
+
+
+def unpack_signs(packed: NDArray, count: int) -> NDArray:
+    """Return +1 and -1 as float32; raises `InvalidValues` if the padding after the last sign is not zero."""
+    bits = np.unpackbits(packed)
+    if bits[count:].any():
+        raise InvalidValues("the padding after the last sign is not zero")
+    return np.float32(1) - np.float32(2) * bits[:count]

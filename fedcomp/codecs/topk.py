@@ -1,15 +1,18 @@
-"""`topk`: the coordinates of largest magnitude, over the whole model."""
+"""`topk`: the coordinates of largest magnitude."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fedcomp.codecs.stage import check_parameters, parameter
+from fedcomp.codecs.stage import Selection, check_parameters, parameter
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
+
     from fedcomp.types import NDArray
 
 
@@ -21,25 +24,34 @@ class TopK:
 
     Args:
         density: Share of the coordinates, in (0, 1].
+        scope: Compare magnitudes over the whole ``model``, or within each ``tensor``.
 
     References:
-        Aji and Heafield, Sparse Communication for Distributed Gradient Descent, EMNLP 2017, section 3.
+        Aji and Heafield, Sparse Communication for Distributed Gradient Descent, EMNLP 2017, section 3 (both scopes).
     """
 
     name: ClassVar[str] = "topk"
     wire_id: ClassVar[int] = 16
 
     density: float = parameter(above=0.0, maximum=1.0)
+    scope: str = parameter("model", choices=("model", "tensor"))
 
     def __post_init__(self) -> None:
         check_parameters(self)
 
-    def select(self, values: NDArray) -> NDArray:
-        """Return the chosen coordinates of `values` (float32, flat): int64, strictly increasing."""
+    def select(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Selection:
+        """Choose the largest magnitudes; deterministic."""
+        edges = bounds if self.scope == "tensor" else bounds[[0, -1]]
+        parts = [start + self._largest(values[start:end]) for start, end in pairwise(edges)]
+        positions = np.concatenate([np.empty(0, np.int64), *parts])
+        return Selection(positions, values[positions])
+
+    def _largest(self, values: NDArray) -> NDArray:
+        """Return the chosen coordinates of `values`: int64, strictly increasing."""
         if not values.size:
             return np.empty(0, np.int64)
         magnitudes = np.abs(values)
-        count = min(values.size, max(1, round(self.density * values.size)))
+        count = max(1, round(self.density * values.size))
         threshold = np.partition(magnitudes, values.size - count)[values.size - count]
         if threshold == 0:
             return np.flatnonzero(magnitudes)

@@ -1,0 +1,132 @@
+"""From a frame back to an update: nothing in it is believed before it is checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fedcomp.codecs.decoded import DecodedUpdate
+from fedcomp.codecs.entropy import decompress
+from fedcomp.codecs.keep import Keep
+from fedcomp.codecs.layout import layout_of
+from fedcomp.codecs.positions import draw_positions, gaps_to_positions
+from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS
+from fedcomp.codecs.stage import ArraySpec
+from fedcomp.errors import FrameMalformed, InvalidValues, SpecMismatch
+from fedcomp.wire import FrameLimits, SectionKind, read_frame
+
+if TYPE_CHECKING:
+    from fedcomp.codecs.context import CodingContext
+    from fedcomp.codecs.layout import Layout
+    from fedcomp.codecs.stage import Quantizer
+    from fedcomp.types import ModelDelta, ModelSpec, NDArray
+    from fedcomp.wire import Section, StageHeader
+
+
+def decode(
+    frame: bytes, spec: ModelSpec, *, context: CodingContext | None = None, limits: FrameLimits | None = None
+) -> ModelDelta:
+    """Check and decode a frame.
+
+    Args:
+        frame: The bytes, as received; trusted in nothing.
+        spec: The receiver's own model.
+        context: If given, the frame must have been made in this very context.
+        limits: The receiver's caps.
+
+    Raises:
+        FrameError: The frame was refused; the subclass and its `reason` say why.
+    """
+    return decode_update(frame, spec, context=context, limits=limits).to_delta()
+
+
+def decode_update(
+    data: bytes, spec: ModelSpec, *, context: CodingContext | None = None, limits: FrameLimits | None = None
+) -> DecodedUpdate:
+    """Check and decode a frame, but leave a sparse update sparse; arguments and errors as `decode`."""
+    limits = limits or FrameLimits()
+    frame = read_frame(data, limits)
+    if frame.spec != spec.fingerprint:
+        raise SpecMismatch(
+            f"frame is for model {frame.spec:08x}, expected {spec.fingerprint:08x}: other names or shapes"
+        )
+    if context:
+        context.check(frame.binding)
+    stages = _read_stages(frame.stages)
+    layout = layout_of(spec, stages.keep_below)
+    arrays = _decode_sections(frame.sections, _expected_sections(stages, layout))
+    kept = arrays[SectionKind.KEPT_FLOATS].astype(np.float32)
+    if not np.isfinite(kept).all():
+        raise InvalidValues("kept floats hold NaN or infinity")
+    positions, bounds = None, layout.coded.bounds
+    if stages.num_selected is not None:
+        if stages.seed is None:
+            positions = gaps_to_positions(arrays[SectionKind.POSITIONS], layout.coded.size)
+        else:
+            positions = draw_positions(stages.seed, stages.num_selected, layout.coded.size)
+        bounds = np.searchsorted(positions, bounds)
+    update = DecodedUpdate(
+        layout=layout,
+        positions=positions,
+        values=stages.quantizer.dequantize(arrays, bounds),
+        bounds=bounds,
+        kept=kept,
+        integers=arrays[SectionKind.KEPT_INTS],
+    )
+    update.check_norm(limits.max_norm)
+    return update
+
+
+def _decode_sections(
+    sections: tuple[Section, ...], expected: dict[SectionKind, ArraySpec]
+) -> dict[SectionKind, NDArray]:
+    wanted = {kind for kind, spec in expected.items() if spec.length}
+    found = {section.kind for section in sections}
+    if wanted != found:
+        raise FrameMalformed(
+            f"frame has sections {sorted(kind.name for kind in found)}, expected {sorted(kind.name for kind in wanted)}"
+        )
+    arrays = {kind: np.empty(0, spec.dtype) for kind, spec in expected.items() if not spec.length}
+    return arrays | {s.kind: decompress(s.coder, s.data, expected[s.kind]) for s in sections}
+
+
+class _Stages(NamedTuple):
+    """What a frame's stages say. `num_selected` is None if all coordinates travel, `seed` None if positions do."""
+
+    keep_below: int
+    kept_dtype: str
+    num_selected: int | None
+    seed: int | None
+    quantizer: Quantizer
+
+
+def _read_stages(headers: tuple[StageHeader, ...]) -> _Stages:
+    remaining = list(headers)
+    keep_below, kept_dtype, num_selected, seed = 0, "float32", None, None
+    try:
+        if remaining and remaining[0].id == Keep.wire_id:
+            keep_below, kept_dtype = Keep.parse_wire(remaining.pop(0).args)
+        if remaining and remaining[0].id in SPARSIFIERS:
+            num_selected, *drawn = remaining.pop(0).args
+            (seed,) = drawn or (None,)
+        if len(remaining) != 1 or remaining[0].id not in QUANTIZERS:
+            raise ValueError("expected keep, sparsifier, quantizer in this order")
+        quantizer = QUANTIZERS[remaining[0].id].from_wire(remaining[0].args)
+    except ValueError as error:
+        raise FrameMalformed(f"codec stages {[(s.id, *s.args) for s in headers]}: {error}") from None
+    if quantizer.needs_sparsifier and num_selected is None:
+        raise FrameMalformed(f"{quantizer.name} without a sparsifier before it")
+    return _Stages(keep_below, kept_dtype, num_selected, seed, quantizer)
+
+
+def _expected_sections(stages: _Stages, layout: Layout) -> dict[SectionKind, ArraySpec]:
+    size, num_selected = layout.coded.size, stages.num_selected
+    if num_selected is not None and num_selected > size:
+        raise FrameMalformed(f"{num_selected} coordinates selected of {size}")
+    return {
+        SectionKind.KEPT_FLOATS: ArraySpec(stages.kept_dtype, layout.kept.size),
+        SectionKind.KEPT_INTS: ArraySpec("int64", layout.integers.size),
+        SectionKind.POSITIONS: ArraySpec("uint32", num_selected or 0 if stages.seed is None else 0),
+        **stages.quantizer.expected(size if num_selected is None else num_selected, len(layout.coded.tensors)),
+    }

@@ -1,0 +1,60 @@
+"""`randk`: random coordinates, drawn from a seed that both ends know, so that no position travels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from fedcomp.codecs.positions import draw_positions
+from fedcomp.codecs.stage import Selection, check_parameters, parameter
+from fedcomp.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+    from fedcomp.types import NDArray
+
+
+@dataclass(frozen=True)
+class RandK:
+    """Keep ``k = max(1, round(density * n))`` of n coordinates, chosen without looking at them.
+
+    Args:
+        density: Share of the coordinates, in (0, 1].
+        unbiased: Multiply what is kept by n / k, so that its expectation is the input. Leave it off where error
+            feedback delivers the rest later.
+
+    References:
+        Konecny et al., Federated Learning: Strategies for Improving Communication Efficiency, 2016, section 2
+        (random mask); Stich et al., Sparsified SGD with Memory, NeurIPS 2018, section 2 (rand-k).
+    """
+
+    name: ClassVar[str] = "randk"
+    wire_id: ClassVar[int] = 17
+
+    density: float = parameter(above=0.0, maximum=1.0)
+    unbiased: bool = parameter(False)
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+    def select(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Selection:
+        """Draw positions; raises `UsageError` without an rng."""
+        if rng is None:
+            raise UsageError("randk needs a random generator: encode(delta, rng=...)")
+        count = min(values.size, max(1, round(self.density * values.size)))
+        seed = int(rng.integers(1 << 32))
+        positions = draw_positions(seed, count, values.size)
+        chosen = values[positions]
+        if self.unbiased and count:
+            chosen = _scale_within_range(chosen, values.size / count)
+        return Selection(positions, chosen, seed)
+
+
+def _scale_within_range(values: NDArray, factor: float) -> NDArray:
+    """Multiply, and clip what would leave float32's range."""
+    largest = float(np.finfo(values.dtype).max)
+    scaled: NDArray = np.clip(values, -largest / factor, largest / factor) * values.dtype.type(factor)
+    return scaled
