@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,14 +50,16 @@ class DecodedUpdate:
 
     def add_to(self, total: Mapping[str, NDArray], weight: float) -> None:
         """Add ``weight * update`` into flat, floating arrays, one a tensor, in place."""
+        buffer = np.empty(_PIECE)
         for tensor, where, values in self._parts():
             if not isinstance(where, slice):
                 total[tensor][where] += weight * values
                 continue
             # In pieces that stay in the cache, so that the weighted values never go out to memory.
             for left in range(0, values.size, _PIECE):
-                piece = slice(left, left + _PIECE)
-                total[tensor][piece] += weight * values[piece]
+                piece = slice(left, min(left + _PIECE, values.size))
+                target = total[tensor][piece]
+                np.add(target, np.multiply(values[piece], weight, out=buffer[: target.size]), out=target)
 
     def to_delta(self) -> ModelDelta:
         """Return the update as arrays of the model's shapes: float32 and int64."""
@@ -71,8 +74,8 @@ class DecodedUpdate:
 
     def check_norm(self, largest: float) -> None:
         """Raise `InvalidValues` if the norm is over `largest`."""
-        norm = self.norm()
-        if not norm <= largest:
+        # Every value is known to be finite: without a cap there is nothing to measure.
+        if largest != inf and not (norm := self.norm()) <= largest:
             raise InvalidValues(f"update has norm {norm:.4g}, at most {largest:.4g} is allowed")
 
     def _parts(self) -> Iterator[tuple[str, NDArray | slice, NDArray]]:

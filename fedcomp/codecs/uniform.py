@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -65,23 +65,28 @@ class Uniform:
             raise UsageError("uniform(stochastic=true) needs a random generator: encode(delta, rng=...)")
         bounds = self._scale_bounds(bounds)
         steps = np.zeros(bounds.size - 1, np.float32)
-        symbols = np.empty(values.size, self._symbol_dtype)
+        symbols = np.zeros(values.size, self._signed)
+        buffer = np.empty(_PIECE, np.float32)
         for i, (start, end) in enumerate(pairwise(bounds)):
-            if start == end:
+            steps[i] = self._step(values[start:end]) if start < end else 0.0
+            if not steps[i]:
                 continue
-            steps[i] = self._step(values[start:end])
-            # In pieces that stay in the cache: four passes over memory become one.
+            # In pieces that stay in the cache: several passes over memory become one.
             for left in range(start, end, _PIECE):
                 piece = slice(left, min(left + _PIECE, end))
-                symbols[piece] = self._round(values[piece], steps[i], rng)
-        return {SectionKind.TABLES: steps, SectionKind.VALUES: symbols}
+                levels = np.divide(values[piece], steps[i], out=buffer[: piece.stop - left])
+                symbols[piece] = self._round(levels, rng)
+        return {
+            SectionKind.TABLES: steps,
+            SectionKind.VALUES: symbols.view(self._unsigned) + self._unsigned.type(self.largest),
+        }
 
     def expected(self, count: int, num_groups: int) -> Mapping[SectionKind, ArraySpec]:
         """Return one step a group and one symbol a value."""
         num_steps = num_groups if self.scale == "tensor" else 1
         return {
             SectionKind.TABLES: ArraySpec("float32", num_steps),
-            SectionKind.VALUES: ArraySpec(self._symbol_dtype, count),
+            SectionKind.VALUES: ArraySpec(self._unsigned.name, count),
         }
 
     def dequantize(self, arrays: Arrays, bounds: NDArray) -> NDArray:
@@ -92,11 +97,10 @@ class Uniform:
             raise InvalidValues("a quantization step is negative, not finite or too large")
         if symbols.size and symbols.max() > 2 * self.largest:
             raise InvalidValues(f"symbol {symbols.max()} is out of range, expected at most {2 * self.largest}")
-        values = symbols.astype(np.float32)
-        values -= np.float32(self.largest)
-        bounds = self._scale_bounds(bounds)
-        for step, start, end in zip(steps, bounds[:-1], bounds[1:], strict=True):
-            values[start:end] *= step
+        symbols = (symbols - self._unsigned.type(self.largest)).view(self._signed)  # wraps, as it should
+        values = np.empty(symbols.size, np.float32)
+        for step, (start, end) in zip(steps, pairwise(self._scale_bounds(bounds)), strict=True):
+            np.multiply(symbols[start:end], step, out=values[start:end])
         return values
 
     def wire_args(self) -> tuple[int, ...]:
@@ -111,21 +115,21 @@ class Uniform:
             raise ValueError(f"uniform of {bits} bits and scale {scale}")
         return cls(bits=bits, scale=_SCALES[scale])
 
-    def _round(self, values: NDArray, step: np.float32, rng: Generator | None) -> NDArray:
-        """Return shifted symbols, still as floats."""
-        levels = values / step if step else np.zeros_like(values)
+    def _round(self, levels: NDArray, rng: Generator | None) -> NDArray:
+        """Round in place, to whole numbers of at most `largest`."""
         if self.stochastic and rng is not None:
             levels += rng.random(levels.size, np.float32)
             np.floor(levels, out=levels)
-        else:
-            np.rint(levels, out=levels)
-        np.clip(levels, -self.largest, self.largest, out=levels)
-        levels += self.largest
-        return levels
+            return np.minimum(levels, self.largest, out=levels)  # largest + u may have been rounded up
+        return np.rint(levels, out=levels)
 
     @property
-    def _symbol_dtype(self) -> str:
-        return "uint8" if self.bits <= 8 else "uint16"
+    def _unsigned(self) -> np.dtype[Any]:
+        return np.dtype("uint8" if self.bits <= 8 else "uint16")
+
+    @property
+    def _signed(self) -> np.dtype[Any]:
+        return np.dtype("int8" if self.bits <= 8 else "int16")
 
     def _scale_bounds(self, bounds: NDArray) -> NDArray:
         return bounds if self.scale == "tensor" else bounds[[0, -1]]

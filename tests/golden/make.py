@@ -14,6 +14,10 @@ CODECS = {
     "uniform-4-stochastic": "uniform(bits=4, stochastic=true)",
     "uniform-12-model": "uniform(bits=12, scale=model)",
     "keep-uniform-8": "keep(below=64) | uniform(bits=8)",
+    "sign": "sign",
+    "randk-float16": "randk(density=0.1) | float16",
+    "threshold-sign-model": "threshold(sigmas=2) | sign(scale=model)",
+    "topk-tensor-ternary": "topk(density=0.02, scope=tensor) | ternary",
     "topk-ternary": "topk(density=0.05) | ternary",
     "keep-topk-uniform-4": "keep(below=64) | topk(density=0.05) | uniform(bits=4)",
 }
