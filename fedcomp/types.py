@@ -39,6 +39,11 @@ class TensorSpec:
         return prod(self.shape)
 
     @property
+    def num_channels(self) -> int:
+        """Length of the first axis; 1 for a vector or a scalar, which have no channels, and for an empty tensor."""
+        return self.shape[0] if len(self.shape) > 1 and self.size else 1
+
+    @property
     def is_float(self) -> bool:
         """Whether the tensor holds floating-point values (integers are counters and travel losslessly)."""
         return "float" in self.dtype

@@ -9,7 +9,11 @@ import numpy as np
 
 from fedcomp.codecs import Codec
 from fedcomp.codecs.keep import Keep
+from fedcomp.codecs.plain import Float32
 from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS
+from fedcomp.codecs.ternary import Ternary
+from fedcomp.codecs.uniform import Uniform
+from fedcomp.errors import UsageError
 
 
 def examples_of(stage):
@@ -18,7 +22,14 @@ def examples_of(stage):
     values = {f.name: _values_of(f, types[f.name]) for f in fields(stage)}
     base = {f.name: values[f.name][0] if f.default is MISSING else f.default for f in fields(stage)}
     changed = [base | {name: value} for name, options in values.items() for value in options]
-    return list(dict.fromkeys(stage(**arguments) for arguments in [base, *changed]))
+    return list(dict.fromkeys(filter(None, (_try_make(stage, arguments) for arguments in [base, *changed]))))
+
+
+def _try_make(stage, arguments):
+    try:
+        return stage(**arguments)
+    except UsageError:  # a value in its range, but impossible beside the others
+        return None
 
 
 def _values_of(field, kind):
@@ -35,12 +46,17 @@ def _values_of(field, kind):
 
 
 def all_codecs():
-    """Return every sparsifier (or none) with every quantizer, plain and with a keep stage."""
-    sparsifiers = [None, *(example for stage in SPARSIFIERS.values() for example in examples_of(stage))]
+    """Return every quantizer example with no and with one sparsifier, and every sparsifier example with two quantizers.
+
+    The first few also behind a keep stage.
+    """
+    sparsifiers = [example for stage in SPARSIFIERS.values() for example in examples_of(stage)]
     quantizers = [example for stage in QUANTIZERS.values() for example in examples_of(stage)]
-    pairs = [(s, q) for s in sparsifiers for q in quantizers if s or not q.needs_sparsifier]
-    plain = [Codec(quantizer, sparsifier) for sparsifier, quantizer in pairs]
-    return plain + [Codec(codec.quantizer, codec.sparsifier, Keep(below=4)) for codec in plain]
+    pairs = [(None, q) for q in quantizers if not q.needs_sparsifier]
+    pairs += [(sparsifiers[0], q) for q in quantizers]
+    pairs += [(s, q) for s in sparsifiers for q in (Ternary(), Uniform(bits=4), Float32())]
+    plain = [Codec(quantizer, sparsifier) for sparsifier, quantizer in dict.fromkeys(pairs)]
+    return plain + [Codec(codec.quantizer, codec.sparsifier, Keep(below=4)) for codec in plain[::5]]
 
 
 def some_delta(seed=0, scale=1e-2):

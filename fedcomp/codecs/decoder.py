@@ -59,18 +59,18 @@ def decode_update(
     kept = arrays[SectionKind.KEPT_FLOATS].astype(np.float32)
     if not np.isfinite(kept).all():
         raise InvalidValues("kept floats hold NaN or infinity")
-    positions, bounds = None, layout.coded.bounds
+    positions, cuts = None, layout.coded.cuts
     if stages.num_selected is not None:
         if stages.seed is None:
             positions = gaps_to_positions(arrays[SectionKind.POSITIONS], layout.coded.size)
         else:
             positions = draw_positions(stages.seed, stages.num_selected, layout.coded.size)
-        bounds = np.searchsorted(positions, bounds)
+        cuts = cuts.at(positions)
     update = DecodedUpdate(
         layout=layout,
         positions=positions,
-        values=stages.quantizer.dequantize(arrays, bounds),
-        bounds=bounds,
+        values=stages.quantizer.dequantize(arrays, cuts),
+        bounds=cuts.tensors,
         kept=kept,
         integers=arrays[SectionKind.KEPT_INTS],
     )
@@ -128,5 +128,5 @@ def _expected_sections(stages: _Stages, layout: Layout) -> dict[SectionKind, Arr
         SectionKind.KEPT_FLOATS: ArraySpec(stages.kept_dtype, layout.kept.size),
         SectionKind.KEPT_INTS: ArraySpec("int64", layout.integers.size),
         SectionKind.POSITIONS: ArraySpec("uint32", num_selected or 0 if stages.seed is None else 0),
-        **stages.quantizer.expected(size if num_selected is None else num_selected, len(layout.coded.tensors)),
+        **stages.quantizer.expected(size if num_selected is None else num_selected, layout.coded.cuts),
     }

@@ -31,6 +31,16 @@ class Keep:
     def __post_init__(self) -> None:
         check_parameters(self)
 
+    @property
+    def is_unbiased(self) -> bool:
+        """Whether nothing is rounded."""
+        return self.error_bound == 0
+
+    @property
+    def error_bound(self) -> float:
+        """Nothing is lost in float32; rounding to float16 errs by no more than zero would."""
+        return 1.0 if self.below and self.dtype == "float16" else 0.0
+
     def narrow(self, values: NDArray) -> NDArray:
         """Return float32 `values` in the wire's type."""
         with np.errstate(over="ignore"):

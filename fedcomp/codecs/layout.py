@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedcomp.codecs.groups import Cuts
 from fedcomp.errors import EncodeError
 
 if TYPE_CHECKING:
@@ -27,6 +28,15 @@ class TensorGroup:
     def bounds(self) -> NDArray:
         """Start of each tensor in the flat vector and, last, its length: int64, one more than tensors."""
         return np.cumsum([0, *(tensor.size for tensor in self.tensors)], dtype=np.int64)
+
+    @cached_property
+    def cuts(self) -> Cuts:
+        """Where tensors and channels begin in the flat vector."""
+        starts = [
+            np.linspace(start, start + tensor.size, tensor.num_channels, endpoint=False, dtype=np.int64)
+            for tensor, start in zip(self.tensors, self.bounds[:-1], strict=True)
+        ]
+        return Cuts(self.bounds, np.concatenate([*starts, self.bounds[-1:]]))
 
     @property
     def size(self) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from fedcomp.codecs.entropy import compress
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.layout import flatten_finite, layout_of
@@ -59,11 +57,23 @@ class Codec:
         if self.quantizer.needs_sparsifier and self.sparsifier is None:
             raise UsageError(f"{self.quantizer.name} needs a sparsifier before it")
 
+    @property
+    def is_unbiased(self) -> bool:
+        """Whether the expectation of what is decoded is the update, up to float32's rounding."""
+        return all(stage.is_unbiased for stage in self._stages())
+
+    @property
+    def error_bound(self) -> float:
+        """Bound of the squared error over the update's squared norm; see `Stage.error_bound`."""
+        return max(stage.error_bound for stage in self._stages())
+
     def __str__(self) -> str:
         """The codec's text: `parse_codec` reads it back."""
-        keep = [self.keep] if self.keep.below else []
-        sparsifier = [self.sparsifier] if self.sparsifier else []
-        return " | ".join(map(_stage_text, [*keep, *sparsifier, self.quantizer]))
+        return " | ".join(_stage_text(stage) for stage in self._stages() if stage != Keep(below=0))
+
+    def _stages(self) -> list[Stage]:
+        sparsifier: list[Stage] = [self.sparsifier] if self.sparsifier else []
+        return [self.keep, *sparsifier, self.quantizer]
 
     def encode(
         self, delta: ModelDelta, *, rng: Generator | None = None, context: CodingContext | None = None
@@ -86,17 +96,17 @@ class Codec:
             SectionKind.KEPT_FLOATS: kept,
             SectionKind.KEPT_INTS: layout.integers.flatten(delta, "int64"),
         }
-        values, bounds, stages = flatten_finite(layout.coded, delta), layout.coded.bounds, []
+        values, cuts, stages = flatten_finite(layout.coded, delta), layout.coded.cuts, []
         if self.keep.below:
             stages.append(StageHeader(self.keep.wire_id, (self.keep.below, kept.itemsize * 8)))
         if self.sparsifier:
-            positions, values, seed = self.sparsifier.select(values, bounds, rng)
-            bounds = np.searchsorted(positions, bounds)
+            positions, values, seed = self.sparsifier.select(values, cuts, rng)
+            cuts = cuts.at(positions)
             if seed is None:
                 arrays[SectionKind.POSITIONS] = positions_to_gaps(positions)
             count = (positions.size,) if seed is None else (positions.size, seed)
             stages.append(StageHeader(self.sparsifier.wire_id, count))
-        arrays |= self.quantizer.quantize(values, bounds, rng)
+        arrays |= self.quantizer.quantize(values, cuts, rng)
         stages.append(StageHeader(self.quantizer.wire_id, self.quantizer.wire_args()))
         binding = context.binding if context else Binding()
         frame = Frame(binding, spec.fingerprint, tuple(stages), _code_sections(arrays))

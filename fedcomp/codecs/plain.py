@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
+    from fedcomp.codecs.groups import Cuts
     from fedcomp.codecs.stage import Arrays
     from fedcomp.types import NDArray
 
@@ -26,21 +27,23 @@ class Float32:
 
     name: ClassVar[str] = "float32"
     wire_id: ClassVar[int] = 32
+    is_unbiased: ClassVar[bool] = True
+    error_bound: ClassVar[float] = 0.0
     needs_sparsifier: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_parameters(self)
 
-    def quantize(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Arrays:
+    def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return the values in the wire's type, clipped to its range."""
         largest = np.finfo(self.name).max
         return {SectionKind.VALUES: np.clip(values, -largest, largest).astype(self.name)}
 
-    def expected(self, count: int, num_groups: int) -> Mapping[SectionKind, ArraySpec]:
+    def expected(self, count: int, cuts: Cuts) -> Mapping[SectionKind, ArraySpec]:
         """Return one section of plain floats."""
         return {SectionKind.VALUES: ArraySpec(self.name, count)}
 
-    def dequantize(self, arrays: Arrays, bounds: NDArray) -> NDArray:
+    def dequantize(self, arrays: Arrays, cuts: Cuts) -> NDArray:
         """Return the values as float32; raises `InvalidValues` for NaN and infinity."""
         values = arrays[SectionKind.VALUES].astype(np.float32)
         if not np.isfinite(values).all():
@@ -65,3 +68,5 @@ class Float16(Float32):
 
     name: ClassVar[str] = "float16"
     wire_id: ClassVar[int] = 33
+    is_unbiased: ClassVar[bool] = False
+    error_bound: ClassVar[float] = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from fedcomp.errors import UsageError
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+    from fedcomp.codecs.groups import Cuts
     from fedcomp.types import NDArray
 
 
@@ -40,7 +42,17 @@ class RandK:
     def __post_init__(self) -> None:
         check_parameters(self)
 
-    def select(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Selection:
+    @property
+    def is_unbiased(self) -> bool:
+        """Whether it was asked to be."""
+        return self.unbiased
+
+    @property
+    def error_bound(self) -> float:
+        """What is left out is never more than there is, unless what is kept is enlarged."""
+        return inf if self.unbiased else 1.0
+
+    def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
         """Draw positions; raises `UsageError` without an rng."""
         if rng is None:
             raise UsageError("randk needs a random generator: encode(delta, rng=...)")

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fedcomp.codecs.codebook import Codebook
+from fedcomp.codecs.deadzone import DeadZone
 from fedcomp.codecs.keep import Keep
+from fedcomp.codecs.log import Log
+from fedcomp.codecs.nf4 import NF4
 from fedcomp.codecs.plain import Float16, Float32
 from fedcomp.codecs.randk import RandK
+from fedcomp.codecs.rows import Rows
 from fedcomp.codecs.sign import Sign
 from fedcomp.codecs.ternary import Ternary
 from fedcomp.codecs.threshold import Threshold
@@ -16,8 +21,18 @@ from fedcomp.codecs.uniform import Uniform
 if TYPE_CHECKING:
     from fedcomp.codecs.stage import Quantizer, Sparsifier, Stage
 
-_SPARSIFIERS: tuple[type[Sparsifier], ...] = (TopK, RandK, Threshold)
-_QUANTIZERS: tuple[type[Quantizer], ...] = (Float32, Float16, Uniform, Ternary, Sign)
+_SPARSIFIERS: tuple[type[Sparsifier], ...] = (TopK, RandK, Threshold, Rows)
+_QUANTIZERS: tuple[type[Quantizer], ...] = (
+    Float32,
+    Float16,
+    Uniform,
+    Ternary,
+    Sign,
+    NF4,
+    Log,
+    Codebook,
+    DeadZone,
+)
 
 SPARSIFIERS: dict[int, type[Sparsifier]] = {stage.wire_id: stage for stage in _SPARSIFIERS}
 QUANTIZERS: dict[int, type[Quantizer]] = {stage.wire_id: stage for stage in _QUANTIZERS}

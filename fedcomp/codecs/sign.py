@@ -1,13 +1,13 @@
-"""`sign`: one bit a value, and one magnitude a tensor."""
+"""`sign`: one bit a value, and one magnitude a group."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from fedcomp.codecs.groups import SCALES, read_scale_args, reduce_groups, scale_args, spread
 from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
 from fedcomp.codecs.ternary import unpack_signs
 from fedcomp.errors import InvalidValues
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
+    from fedcomp.codecs.groups import Cuts
     from fedcomp.codecs.stage import Arrays
     from fedcomp.types import NDArray
-
-_SCALES = ("tensor", "model")
 
 
 @dataclass(frozen=True)
 class Sign:
-    """Replace each value by ``sign(x) * mean|x|``, the mean over its tensor or the model; zero counts as positive.
+    """Replace each value by ``sign(x) * mean|x|``, the mean over its group; zero counts as positive.
 
-    Biased: it needs error feedback.
+    The mean minimizes the squared error. Biased: it needs error feedback.
 
     Args:
-        scale: One magnitude a ``tensor`` or one for the ``model``.
+        scale: What shares a magnitude: ``tensor``, ``model``, ``channel`` or ``block``.
+        block: Values in a block.
 
     References:
         Karimireddy et al., Error Feedback Fixes SignSGD, ICML 2019, section 3 (scaled sign).
@@ -39,45 +39,46 @@ class Sign:
 
     name: ClassVar[str] = "sign"
     wire_id: ClassVar[int] = 36
+    is_unbiased: ClassVar[bool] = False
+    error_bound: ClassVar[float] = 1.0
     needs_sparsifier: ClassVar[bool] = False
 
-    scale: str = parameter("tensor", choices=_SCALES)
+    scale: str = parameter("tensor", choices=SCALES)
+    block: int = parameter(256, minimum=8, maximum=1 << 20)
 
     def __post_init__(self) -> None:
         check_parameters(self)
 
-    def quantize(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Arrays:
+    def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return magnitudes and packed signs."""
-        edges = bounds if self.scale == "tensor" else bounds[[0, -1]]
-        means = [np.abs(values[i:j]).mean(dtype=np.float64) if i < j else 0.0 for i, j in pairwise(edges)]
-        return {SectionKind.TABLES: np.array(means, np.float32), SectionKind.SIGNS: np.packbits(values < 0)}
+        bounds = cuts.by(self.scale, self.block)
+        sums = reduce_groups(np.add, np.abs(values, dtype=np.float64), bounds)
+        means = (sums / np.maximum(np.diff(bounds), 1)).astype(np.float32)
+        return {SectionKind.TABLES: means, SectionKind.SIGNS: np.packbits(values < 0)}
 
-    def expected(self, count: int, num_groups: int) -> Mapping[SectionKind, ArraySpec]:
+    def expected(self, count: int, cuts: Cuts) -> Mapping[SectionKind, ArraySpec]:
         """Return one magnitude a group and a bit a value."""
-        num_scales = num_groups if self.scale == "tensor" else 1
         return {
-            SectionKind.TABLES: ArraySpec("float32", num_scales),
+            SectionKind.TABLES: ArraySpec("float32", cuts.count(self.scale, self.block, count)),
             SectionKind.SIGNS: ArraySpec("uint8", -(-count // 8)),
         }
 
-    def dequantize(self, arrays: Arrays, bounds: NDArray) -> NDArray:
+    def dequantize(self, arrays: Arrays, cuts: Cuts) -> NDArray:
         """Return ``+-magnitude``; raises `InvalidValues` for a bad magnitude or padding that is not zero."""
         magnitudes = arrays[SectionKind.TABLES]
         if not np.all((magnitudes >= 0) & np.isfinite(magnitudes)):
             raise InvalidValues("a magnitude is negative or not finite")
-        edges = bounds if self.scale == "tensor" else bounds[[0, -1]]
-        values = unpack_signs(arrays[SectionKind.SIGNS], int(bounds[-1]))
-        values *= np.repeat(magnitudes, np.diff(edges))
+        values = unpack_signs(arrays[SectionKind.SIGNS], cuts.size)
+        for piece, magnitude in spread(magnitudes, cuts.by(self.scale, self.block)):
+            values[piece] *= magnitude
         return values
 
     def wire_args(self) -> tuple[int, ...]:
-        """Return the index of the scale."""
-        return (_SCALES.index(self.scale),)
+        """Return the index of the scale, and the block if there are blocks."""
+        return scale_args(self.scale, self.block)
 
     @classmethod
     def from_wire(cls, args: tuple[int, ...]) -> Self:
         """Rebuild the stage."""
-        (scale,) = args
-        if scale >= len(_SCALES):
-            raise ValueError(f"sign of scale {scale}")
-        return cls(scale=_SCALES[scale])
+        scale, block = read_scale_args(args)
+        return cls(scale=scale, block=block)

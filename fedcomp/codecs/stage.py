@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
+    from fedcomp.codecs.groups import Cuts
     from fedcomp.types import NDArray
     from fedcomp.wire import SectionKind
 
@@ -41,6 +42,20 @@ class Stage(Protocol):
     wire_id: ClassVar[int]
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
+    @property
+    def is_unbiased(self) -> bool:
+        """Whether the expectation of the output is the input."""
+        ...
+
+    @property
+    def error_bound(self) -> float:
+        """Bound of the squared error over the input's squared norm: 0 exact, 1 contracts, infinite if there is none.
+
+        Error feedback converges with any that contracts (Karimireddy et al. 2019, assumption A); an unbiased one
+        needs no feedback.
+        """
+        ...
+
 
 class Selection(NamedTuple):
     """What a sparsifier chose.
@@ -57,33 +72,27 @@ class Selection(NamedTuple):
 
 
 class Sparsifier(Stage, Protocol):
-    """Chooses which coordinates travel.
+    """Chooses which coordinates travel; `cuts` says where tensors and channels begin."""
 
-    `bounds` cuts the vector into tensors, as for a `Quantizer`.
-    """
-
-    def select(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Selection:
+    def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
         """Choose from `values` (float32, flat, finite)."""
         ...
 
 
 class Quantizer(Stage, Protocol):
-    """Turns float32 values into few symbols and back.
-
-    `bounds` cuts the n values into groups, one a tensor: group i is ``values[bounds[i]:bounds[i + 1]]``.
-    """
+    """Turns float32 values into few symbols and back; `cuts` says where tensors and channels begin in them."""
 
     needs_sparsifier: ClassVar[bool]
 
-    def quantize(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Arrays:
+    def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return the sections of these values (float32, finite)."""
         ...
 
-    def expected(self, count: int, num_groups: int) -> Mapping[SectionKind, ArraySpec]:
-        """Return what `quantize` gives for so many values and groups; empty sections included."""
+    def expected(self, count: int, cuts: Cuts) -> Mapping[SectionKind, ArraySpec]:
+        """Return what `quantize` gives for `count` values selected from a vector with these cuts."""
         ...
 
-    def dequantize(self, arrays: Arrays, bounds: NDArray) -> NDArray:
+    def dequantize(self, arrays: Arrays, cuts: Cuts) -> NDArray:
         """Return float32 values; raises `InvalidValues` for symbols or steps that no encoder writes."""
         ...
 

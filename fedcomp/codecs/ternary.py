@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
+    from fedcomp.codecs.groups import Cuts
     from fedcomp.codecs.stage import Arrays
     from fedcomp.types import NDArray
 
@@ -33,12 +34,14 @@ class Ternary:
 
     name: ClassVar[str] = "ternary"
     wire_id: ClassVar[int] = 35
+    is_unbiased: ClassVar[bool] = False
+    error_bound: ClassVar[float] = 1.0
     needs_sparsifier: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_parameters(self)
 
-    def quantize(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Arrays:
+    def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return one magnitude and the packed signs."""
         magnitude = np.abs(values).mean(dtype=np.float64, keepdims=True) if values.size else np.empty(0)
         return {
@@ -46,19 +49,19 @@ class Ternary:
             SectionKind.SIGNS: np.packbits(values < 0),
         }
 
-    def expected(self, count: int, num_groups: int) -> Mapping[SectionKind, ArraySpec]:
+    def expected(self, count: int, cuts: Cuts) -> Mapping[SectionKind, ArraySpec]:
         """Return one magnitude and a bit a value."""
         return {
             SectionKind.TABLES: ArraySpec("float32", min(count, 1)),
             SectionKind.SIGNS: ArraySpec("uint8", -(-count // 8)),
         }
 
-    def dequantize(self, arrays: Arrays, bounds: NDArray) -> NDArray:
+    def dequantize(self, arrays: Arrays, cuts: Cuts) -> NDArray:
         """Return ``+-magnitude``; raises `InvalidValues` for a bad magnitude or padding that is not zero."""
         magnitude = arrays[SectionKind.TABLES]
         if not np.all((magnitude >= 0) & np.isfinite(magnitude)):
             raise InvalidValues("the magnitude is negative or not finite")
-        signs = unpack_signs(arrays[SectionKind.SIGNS], int(bounds[-1]))
+        signs = unpack_signs(arrays[SectionKind.SIGNS], cuts.size)
         return signs * magnitude if signs.size else signs
 
     def wire_args(self) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from fedcomp.codecs.stage import Selection, check_parameters, parameter
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+    from fedcomp.codecs.groups import Cuts
     from fedcomp.types import NDArray
 
 
@@ -31,13 +32,15 @@ class Threshold:
 
     name: ClassVar[str] = "threshold"
     wire_id: ClassVar[int] = 18
+    is_unbiased: ClassVar[bool] = False
+    error_bound: ClassVar[float] = 1.0
 
     sigmas: float = parameter(minimum=0.0, maximum=1000.0)
 
     def __post_init__(self) -> None:
         check_parameters(self)
 
-    def select(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Selection:
+    def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
         """Choose by magnitude; deterministic."""
         rms = np.sqrt(np.square(values, dtype=np.float64).mean()) if values.size else 0.0
         positions = np.flatnonzero((np.abs(values) >= self.sigmas * rms) & (values != 0))

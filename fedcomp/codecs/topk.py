@@ -13,6 +13,7 @@ from fedcomp.codecs.stage import Selection, check_parameters, parameter
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+    from fedcomp.codecs.groups import Cuts
     from fedcomp.types import NDArray
 
 
@@ -32,6 +33,8 @@ class TopK:
 
     name: ClassVar[str] = "topk"
     wire_id: ClassVar[int] = 16
+    is_unbiased: ClassVar[bool] = False
+    error_bound: ClassVar[float] = 1.0
 
     density: float = parameter(above=0.0, maximum=1.0)
     scope: str = parameter("model", choices=("model", "tensor"))
@@ -39,9 +42,9 @@ class TopK:
     def __post_init__(self) -> None:
         check_parameters(self)
 
-    def select(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Selection:
+    def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
         """Choose the largest magnitudes; deterministic."""
-        edges = bounds if self.scope == "tensor" else bounds[[0, -1]]
+        edges = cuts.by(self.scope, 0)
         parts = [start + self._largest(values[start:end]) for start, end in pairwise(edges)]
         positions = np.concatenate([np.empty(0, np.int64), *parts])
         return Selection(positions, values[positions])

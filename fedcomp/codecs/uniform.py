@@ -1,14 +1,15 @@
-"""`uniform`: evenly spaced levels, symmetric around zero."""
+"""`uniform`: evenly spaced levels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
+from fedcomp.codecs.groups import PIECE, SCALES, largest_magnitudes, read_scale_args, reduce_groups, scale_args, spread
+from fedcomp.codecs.stage import ArraySpec, ParameterError, check_parameters, parameter
 from fedcomp.errors import InvalidValues, UsageError
 from fedcomp.wire import SectionKind
 
@@ -17,111 +18,134 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
+    from fedcomp.codecs.groups import Cuts
     from fedcomp.codecs.stage import Arrays
     from fedcomp.types import NDArray
 
-_SCALES = ("tensor", "model")
-_PIECE = 1 << 15
 _MAX = float(np.finfo(np.float32).max)
 _TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """Round to ``2^bits - 1`` levels: ``q = round(x / step)``, ``step = max|x| / (2^(bits-1) - 1)``.
+    """Round to evenly spaced levels, ``q = round((x - offset) / step)``.
 
-    The error is at most half a step (nearest) or one step (stochastic). Stochastic rounding,
-    ``floor(x / step + u)`` with u uniform in [0, 1), is unbiased.
+    Symmetric: ``offset = 0``, ``2^bits - 1`` levels, ``step = max|x| / (2^(bits-1) - 1)``; zero stays zero. Affine:
+    ``offset = min x``, ``2^bits`` levels, ``step = (max x - min x) / (2^bits - 1)``; for values that lie on one side.
+
+    The error is at most half a step (nearest) or one step (stochastic). Stochastic rounding, ``floor(q + u)`` with u
+    uniform in [0, 1), is unbiased.
 
     Args:
-        bits: 2 to 16.
+        bits: 1 to 16; symmetric from 2 on.
         stochastic: Round up with the probability that makes the result unbiased.
-        scale: One step a ``tensor`` or one for the ``model``.
+        scale: What shares a step: ``tensor``, ``model``, ``channel`` or ``block``.
+        block: Values in a block.
+        affine: Levels from the smallest to the largest value.
 
     References:
-        Alistarh et al., QSGD, NeurIPS 2017, section 3.1 (stochastic rounding, with the maximum as the norm);
-        Jacob et al., Quantization and Training of Neural Networks, CVPR 2018, section 2.1 (symmetric case).
+        Alistarh et al., QSGD, NeurIPS 2017, section 3.1 (stochastic rounding; here the norm is the maximum);
+        Jacob et al., Quantization and Training of Neural Networks, CVPR 2018, section 2.1 (affine);
+        Dettmers, 8-Bit Approximations for Parallelism in Deep Learning, ICLR 2016, section 2 (blocks).
     """
 
     name: ClassVar[str] = "uniform"
     wire_id: ClassVar[int] = 34
     needs_sparsifier: ClassVar[bool] = False
 
-    bits: int = parameter(minimum=2, maximum=16)
+    bits: int = parameter(minimum=1, maximum=16)
     stochastic: bool = parameter(False)
-    scale: str = parameter("tensor", choices=_SCALES)
+    scale: str = parameter("tensor", choices=SCALES)
+    block: int = parameter(256, minimum=8, maximum=1 << 20)
+    affine: bool = parameter(False)
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        if self.bits == 1 and not self.affine:
+            raise ParameterError("bits", "uniform: bits is 1, which only affine=true has levels for")
+
+    @property
+    def is_unbiased(self) -> bool:
+        """Stochastic rounding is."""
+        return self.stochastic
+
+    @property
+    def error_bound(self) -> float:
+        """Rounding to the nearest level errs by no more than rounding to zero, if zero is a level."""
+        return inf if self.stochastic or self.affine else 1.0
 
     @property
     def largest(self) -> int:
         """The largest symbol's magnitude, in steps."""
-        return (1 << (self.bits - 1)) - 1
+        return (1 << self.bits) - 1 if self.affine else (1 << (self.bits - 1)) - 1
 
-    def quantize(self, values: NDArray, bounds: NDArray, rng: Generator | None) -> Arrays:
-        """Return symbols (shifted to be unsigned) and steps; raises `UsageError` if an rng is needed."""
+    def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
+        """Return unsigned symbols and the groups' steps (and offsets); raises `UsageError` if an rng is needed."""
         if self.stochastic and rng is None:
             raise UsageError("uniform(stochastic=true) needs a random generator: encode(delta, rng=...)")
-        bounds = self._scale_bounds(bounds)
-        steps = np.zeros(bounds.size - 1, np.float32)
-        symbols = np.zeros(values.size, self._signed)
-        buffer = np.empty(_PIECE, np.float32)
-        for i, (start, end) in enumerate(pairwise(bounds)):
-            steps[i] = self._step(values[start:end]) if start < end else 0.0
-            if not steps[i]:
-                continue
-            # In pieces that stay in the cache: several passes over memory become one.
-            for left in range(start, end, _PIECE):
-                piece = slice(left, min(left + _PIECE, end))
-                levels = np.divide(values[piece], steps[i], out=buffer[: piece.stop - left])
-                symbols[piece] = self._round(levels, rng)
-        return {
-            SectionKind.TABLES: steps,
-            SectionKind.VALUES: symbols.view(self._unsigned) + self._unsigned.type(self.largest),
-        }
+        bounds = cuts.by(self.scale, self.block)
+        offsets, steps = self._offsets_and_steps(values, bounds)
+        symbols = np.empty(values.size, self._unsigned)
+        buffer = np.empty(PIECE, np.float32)
+        divisors = np.where(steps > 0, steps, np.float32(1))
+        for (piece, divisor), (_, offset) in zip(spread(divisors, bounds), spread(offsets, bounds), strict=True):
+            levels = buffer[: piece.stop - piece.start]
+            if self.affine:
+                # Half the range of float32 on either side: the difference itself may not fit.
+                np.subtract(values[piece] / divisor, offset / divisor, out=levels)
+            else:
+                np.divide(values[piece], divisor, out=levels)
+            self._round(levels, rng)
+            symbols[piece] = levels if self.affine else levels.astype(self._signed).view(self._unsigned)
+        if not self.affine:
+            symbols += self._unsigned.type(self.largest)  # wraps, as it should
+        tables = np.concatenate([offsets, steps]) if self.affine else steps
+        return {SectionKind.TABLES: tables, SectionKind.VALUES: symbols}
 
-    def expected(self, count: int, num_groups: int) -> Mapping[SectionKind, ArraySpec]:
-        """Return one step a group and one symbol a value."""
-        num_steps = num_groups if self.scale == "tensor" else 1
+    def expected(self, count: int, cuts: Cuts) -> Mapping[SectionKind, ArraySpec]:
+        """Return one step (and offset) a group and one symbol a value."""
+        num_groups = cuts.count(self.scale, self.block, count)
         return {
-            SectionKind.TABLES: ArraySpec("float32", num_steps),
+            SectionKind.TABLES: ArraySpec("float32", 2 * num_groups if self.affine else num_groups),
             SectionKind.VALUES: ArraySpec(self._unsigned.name, count),
         }
 
-    def dequantize(self, arrays: Arrays, bounds: NDArray) -> NDArray:
-        """Return ``symbol * step``; raises `InvalidValues` for a symbol or a step out of range."""
-        steps, symbols = arrays[SectionKind.TABLES], arrays[SectionKind.VALUES]
+    def dequantize(self, arrays: Arrays, cuts: Cuts) -> NDArray:
+        """Return ``offset + symbol * step``; raises `InvalidValues` for a symbol, step or offset out of range."""
+        tables, symbols = arrays[SectionKind.TABLES], arrays[SectionKind.VALUES]
+        offsets, steps = np.split(tables, 2) if self.affine else (np.zeros_like(tables), tables)
         # Comparisons are false for NaN; the bound keeps every product finite.
         if not np.all((steps >= 0) & (steps <= self._largest_step)):
             raise InvalidValues("a quantization step is negative, not finite or too large")
-        if symbols.size and symbols.max() > 2 * self.largest:
-            raise InvalidValues(f"symbol {symbols.max()} is out of range, expected at most {2 * self.largest}")
-        symbols = (symbols - self._unsigned.type(self.largest)).view(self._signed)  # wraps, as it should
+        highest = offsets + np.float32(self.largest) * steps
+        if not (np.isfinite(offsets).all() and np.isfinite(highest).all()):
+            raise InvalidValues("an offset is not finite, or the highest level beyond it is not")
+        top = self.largest if self.affine else 2 * self.largest
+        if symbols.size and symbols.max() > top:
+            raise InvalidValues(f"symbol {symbols.max()} is out of range, expected at most {top}")
+        if not self.affine:
+            symbols = (symbols - self._unsigned.type(self.largest)).view(self._signed)  # wraps, as it should
         values = np.empty(symbols.size, np.float32)
-        for step, (start, end) in zip(steps, pairwise(self._scale_bounds(bounds)), strict=True):
-            np.multiply(symbols[start:end], step, out=values[start:end])
+        bounds = cuts.by(self.scale, self.block)
+        for piece, step in spread(steps, bounds):
+            np.multiply(symbols[piece], step, out=values[piece])
+        if self.affine:
+            for piece, offset in spread(offsets, bounds):
+                values[piece] += offset
         return values
 
     def wire_args(self) -> tuple[int, ...]:
-        """Return bits and the index of the scale."""
-        return self.bits, _SCALES.index(self.scale)
+        """Return bits, affine or not, and what shares a scale."""
+        return self.bits, int(self.affine), *scale_args(self.scale, self.block)
 
     @classmethod
     def from_wire(cls, args: tuple[int, ...]) -> Self:
         """Rebuild the stage, as far as a decoder needs it."""
-        bits, scale = args
-        if not (2 <= bits <= 16 and scale < len(_SCALES)):
-            raise ValueError(f"uniform of {bits} bits and scale {scale}")
-        return cls(bits=bits, scale=_SCALES[scale])
-
-    def _round(self, levels: NDArray, rng: Generator | None) -> NDArray:
-        """Round in place, to whole numbers of at most `largest`."""
-        if self.stochastic and rng is not None:
-            levels += rng.random(levels.size, np.float32)
-            np.floor(levels, out=levels)
-            return np.minimum(levels, self.largest, out=levels)  # largest + u may have been rounded up
-        return np.rint(levels, out=levels)
+        bits, affine, *rest = args
+        if not (1 if affine else 2) <= bits <= 16 or affine > 1:
+            raise ValueError(f"uniform of {bits} bits, affine {affine}")
+        scale, block = read_scale_args(rest)
+        return cls(bits=bits, affine=bool(affine), scale=scale, block=block)
 
     @property
     def _unsigned(self) -> np.dtype[Any]:
@@ -131,15 +155,28 @@ class Uniform:
     def _signed(self) -> np.dtype[Any]:
         return np.dtype("int8" if self.bits <= 8 else "int16")
 
-    def _scale_bounds(self, bounds: NDArray) -> NDArray:
-        return bounds if self.scale == "tensor" else bounds[[0, -1]]
-
-    def _step(self, group: NDArray) -> float:
-        """The step, kept where neither ``x / step`` nor ``largest * step`` leaves float32's normal range."""
-        largest = max(float(group.max()), -float(group.min()))
-        return min(float(np.float32(max(largest / self.largest, _TINY))), self._largest_step) if largest else 0.0
-
     @property
     def _largest_step(self) -> float:
         """The largest step whose multiples are all finite."""
         return float(np.nextafter(np.float32(_MAX / self.largest), np.float32(0)))
+
+    def _offsets_and_steps(self, values: NDArray, bounds: NDArray) -> tuple[NDArray, NDArray]:
+        """Return float32 tables, kept where neither quotients nor products leave float32's normal range."""
+        if self.affine:
+            offsets = reduce_groups(np.minimum, values, bounds)
+            spans = reduce_groups(np.maximum, values, bounds).astype(np.float64) - offsets
+        else:
+            offsets = np.zeros(bounds.size - 1, np.float32)
+            spans = largest_magnitudes(values, bounds).astype(np.float64)
+        steps = np.where(spans > 0, (spans / self.largest).clip(_TINY, self._largest_step), 0.0)
+        return offsets, steps.astype(np.float32)
+
+    def _round(self, levels: NDArray, rng: Generator | None) -> None:
+        """Round in place to whole numbers, at most `largest`."""
+        if self.stochastic and rng is not None:
+            levels += rng.random(levels.size, np.float32)
+            np.floor(levels, out=levels)
+        else:
+            np.rint(levels, out=levels)
+        if self.stochastic or self.affine:  # a sum may have been rounded beyond the last level
+            levels.clip(0 if self.affine else -self.largest, self.largest, out=levels)

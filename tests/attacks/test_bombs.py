@@ -38,7 +38,7 @@ BOMBS = {
 def test_symbol_bombs_are_refused(bomb):
     coder, make = BOMBS[bomb]
     tables = Section(SectionKind.TABLES, 0, np.float32([0.5]).tobytes())
-    frame = frame_of(SectionKind.VALUES, coder, make(), (StageHeader(34, (4, 0)),), tables)
+    frame = frame_of(SectionKind.VALUES, coder, make(), (StageHeader(34, (4, 0, 0)),), tables)
     assert len(frame) < 20_000
     tracemalloc.start()
     with pytest.raises(FrameError):
@@ -74,7 +74,9 @@ def test_several_openzl_outputs_are_refused():
     data = bytes(context.compress(inputs))
     tables = Section(SectionKind.TABLES, 0, np.float32([0.5]).tobytes())
     with pytest.raises(FrameError):
-        fedcomp.decode(frame_of(SectionKind.VALUES, OpenZLFSE.wire_id, data, (StageHeader(34, (4, 0)),), tables), SPEC)
+        fedcomp.decode(
+            frame_of(SectionKind.VALUES, OpenZLFSE.wire_id, data, (StageHeader(34, (4, 0, 0)),), tables), SPEC
+        )
 
 
 @pytest.mark.parametrize("count", [1001, 2**31, 2**63])

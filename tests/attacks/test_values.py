@@ -9,7 +9,7 @@ from fedcomp.wire import Binding, Frame, Section, SectionKind, StageHeader, writ
 
 SPEC = fedcomp.ModelSpec.of({"w": np.zeros(10, np.float32)})
 TERNARY = (StageHeader(16, (2,)), StageHeader(35))
-UNIFORM = (StageHeader(34, (4, 0)),)
+UNIFORM = (StageHeader(34, (4, 0, 0)),)
 
 
 def frame_of(stages, **arrays):
@@ -65,10 +65,15 @@ def test_bad_values_are_refused(frame):
         (StageHeader(16), StageHeader(35)),
         (StageHeader(16, (2, 3)), StageHeader(35)),
         (StageHeader(34),),
-        (StageHeader(34, (1, 0)),),
-        (StageHeader(34, (17, 0)),),
-        (StageHeader(34, (4, 2)),),
-        (StageHeader(34, (2**63, 0)),),
+        (StageHeader(34, (1, 0, 0)),),
+        (StageHeader(34, (17, 0, 0)),),
+        (StageHeader(34, (0, 1, 0)),),
+        (StageHeader(34, (4, 2, 0)),),
+        (StageHeader(34, (4, 0, 3)),),
+        (StageHeader(34, (4, 0, 3, 7)),),
+        (StageHeader(34, (4, 0, 0, 64)),),
+        (StageHeader(34, (4, 0, 4)),),
+        (StageHeader(34, (2**63, 0, 0)),),
         (StageHeader(35, (1,)),),
         (StageHeader(32, (1,)),),
         (StageHeader(1, (5,)), StageHeader(32)),

@@ -145,3 +145,40 @@ def test_every_wire_id_has_one_decoder():
 def test_presets_parse_and_a_preset_is_not_a_stage(preset):
     assert preset not in STAGES
     assert str(fedcomp.codec(preset)) == PRESETS[preset]
+
+
+@codecs
+@pytest.mark.parametrize("case", ["mixed", "one spike", "many ties", "wide", "denormal"])
+def test_declared_error_bound_holds(codec, case):
+    delta = {name: values for name, values in CORNER_CASES[case].items() if values.dtype.kind == "f"}
+    decoded = fedcomp.decode(encode(codec, delta).frame, fedcomp.ModelSpec.of(delta))
+    error = sum(float(np.square(decoded[n].astype(np.float64) - delta[n]).sum()) for n in delta)
+    norm = sum(float(np.square(delta[n].astype(np.float64)).sum()) for n in delta)
+    assert error <= codec.error_bound * norm * (1 + 1e-3) + 1e-70
+
+
+@pytest.mark.parametrize("codec", [codec for codec in CODECS if codec.is_unbiased and not codec.keep.below], ids=str)
+def test_declared_unbiasedness_holds(codec):
+    values = some_delta(5)["weight"]
+    decoded = np.array(
+        [fedcomp.decode(encode(codec, {"w": values}, seed).frame, SPEC_OF_WEIGHT)["w"] for seed in range(1000)],
+        np.float64,
+    )
+    spread = decoded.std(axis=0) / np.sqrt(len(decoded))
+    assert (np.abs(decoded.mean(axis=0) - values) <= 5 * spread + 1e-6 * np.abs(values).max()).all()
+
+
+def test_some_codecs_are_unbiased_and_some_contract():
+    assert sum(codec.is_unbiased for codec in CODECS) >= 4
+    assert sum(codec.error_bound <= 1 for codec in CODECS) >= 20
+
+
+@codecs
+def test_layout_and_type_of_the_input_do_not_matter(codec):
+    """Transposed, big-endian and strided arrays give the bytes of their plain copies."""
+    base = np.random.default_rng(3).normal(size=(12, 10)).astype(np.float32)
+    frame = encode(codec, {"w": np.ascontiguousarray(base.T)}).frame
+    assert encode(codec, {"w": base.T}).frame == frame
+    assert encode(codec, {"w": base.T.astype(">f4")}).frame == frame
+    assert encode(codec, {"w": np.repeat(base.T, 2, axis=1)[:, ::2]}).frame == frame
+    assert encode(codec, {"w": base.T.astype(np.float64)}).frame == frame

@@ -1,0 +1,86 @@
+"""Fixed levels: a table on [-1, 1] that both ends hold, scaled by each group's largest magnitude."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from fedcomp.codecs.groups import SCALES, largest_magnitudes, spread
+from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
+from fedcomp.errors import InvalidValues
+from fedcomp.wire import SectionKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.random import Generator
+
+    from fedcomp.codecs.groups import Cuts
+    from fedcomp.codecs.stage import Arrays
+    from fedcomp.types import NDArray
+
+
+@dataclass(frozen=True)
+class FixedLevels(ABC):
+    """Round ``x / max|x|`` of each group to the nearest level.
+
+    Args:
+        scale: What shares a largest magnitude: ``tensor``, ``model``, ``channel`` or ``block``.
+        block: Values in a block.
+    """
+
+    needs_sparsifier: ClassVar[bool] = False
+    is_unbiased: ClassVar[bool] = False
+    error_bound: ClassVar[float] = 1.0
+
+    scale: str = parameter("block", choices=SCALES)
+    block: int = parameter(64, minimum=8, maximum=1 << 20)
+
+    def __post_init__(self) -> None:
+        check_parameters(self)  # type: ignore[arg-type]
+
+    @property
+    @abstractmethod
+    def levels(self) -> NDArray:
+        """The table: float32, ascending, at most 256, -1 or more, ends at 1."""
+
+    def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
+        """Return scales and indices into the table."""
+        bounds = cuts.by(self.scale, self.block)
+        scales = largest_magnitudes(values, bounds)
+        symbols = np.empty(values.size, np.uint8)
+        for piece, scale in spread(np.where(scales > 0, scales, np.float32(1)), bounds):
+            symbols[piece] = nearest(values[piece] / scale, self.levels)
+        return {SectionKind.TABLES: scales, SectionKind.VALUES: symbols}
+
+    def expected(self, count: int, cuts: Cuts) -> Mapping[SectionKind, ArraySpec]:
+        """Return one scale a group and one index a value."""
+        return {
+            SectionKind.TABLES: ArraySpec("float32", cuts.count(self.scale, self.block, count)),
+            SectionKind.VALUES: ArraySpec("uint8", count),
+        }
+
+    def dequantize(self, arrays: Arrays, cuts: Cuts) -> NDArray:
+        """Return ``level * scale``; raises `InvalidValues` for an index or a scale out of range."""
+        scales = arrays[SectionKind.TABLES]
+        if not np.all((scales >= 0) & np.isfinite(scales)):
+            raise InvalidValues("a scale is negative or not finite")
+        values = look_up(arrays[SectionKind.VALUES], self.levels)
+        for piece, scale in spread(scales, cuts.by(self.scale, self.block)):
+            values[piece] *= scale
+        return values
+
+
+def nearest(values: NDArray, levels: NDArray) -> NDArray:
+    """Return the index of the level that is nearest to each value; of two equally near ones the upper."""
+    return np.searchsorted(levels[1:] / 2 + levels[:-1] / 2, values, side="right")
+
+
+def look_up(symbols: NDArray, levels: NDArray) -> NDArray:
+    """Return ``levels[symbols]``, float32; raises `InvalidValues` for an index that the table has not."""
+    if symbols.size and symbols.max() >= levels.size:
+        raise InvalidValues(f"level {symbols.max()} of {levels.size}")
+    return np.take(levels, symbols)
