@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from fedcomp.codecs import Codec
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.plain import Float32
 from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS
+from fedcomp.codecs.rotate import Rotate
 from fedcomp.codecs.ternary import Ternary
 from fedcomp.codecs.uniform import Uniform
 from fedcomp.errors import UsageError
@@ -56,7 +57,8 @@ def all_codecs():
     pairs += [(sparsifiers[0], q) for q in quantizers]
     pairs += [(s, q) for s in sparsifiers for q in (Ternary(), Uniform(bits=4), Float32())]
     plain = [Codec(quantizer, sparsifier) for sparsifier, quantizer in dict.fromkeys(pairs)]
-    return plain + [Codec(codec.quantizer, codec.sparsifier, Keep(below=4)) for codec in plain[::5]]
+    plain += [Codec(quantizer, s, rotation=Rotate()) for s, quantizer in pairs if s in (None, sparsifiers[0])]
+    return plain + [replace(codec, keep=Keep(below=4)) for codec in plain[::5]]
 
 
 def some_delta(seed=0, scale=1e-2):

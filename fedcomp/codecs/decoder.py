@@ -12,12 +12,14 @@ from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.layout import layout_of
 from fedcomp.codecs.positions import draw_positions, gaps_to_positions
 from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS
+from fedcomp.codecs.rotate import Rotate, block_cuts, rotate_back
 from fedcomp.codecs.stage import ArraySpec
 from fedcomp.errors import FrameMalformed, InvalidValues, SpecMismatch
 from fedcomp.wire import FrameLimits, SectionKind, read_frame
 
 if TYPE_CHECKING:
     from fedcomp.codecs.context import CodingContext
+    from fedcomp.codecs.groups import Cuts
     from fedcomp.codecs.layout import Layout
     from fedcomp.codecs.stage import Quantizer
     from fedcomp.types import ModelDelta, ModelSpec, NDArray
@@ -69,13 +71,24 @@ def decode_update(
     update = DecodedUpdate(
         layout=layout,
         positions=positions,
-        values=stages.quantizer.dequantize(arrays, cuts),
+        values=_dequantize(stages, arrays, cuts),
         bounds=cuts.tensors,
         kept=kept,
         integers=arrays[SectionKind.KEPT_INTS],
     )
     update.check_norm(limits.max_norm)
     return update
+
+
+def _dequantize(stages: _Stages, arrays: dict[SectionKind, NDArray], cuts: Cuts) -> NDArray:
+    if stages.rotation is None:
+        return stages.quantizer.dequantize(arrays, cuts)
+    rotated = stages.quantizer.dequantize(arrays, block_cuts(cuts.size))
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = rotate_back(rotated, cuts.size, stages.rotation)
+    if not np.isfinite(values).all():
+        raise InvalidValues("values become infinite when they are rotated back")
+    return values
 
 
 def _decode_sections(
@@ -92,41 +105,57 @@ def _decode_sections(
 
 
 class _Stages(NamedTuple):
-    """What a frame's stages say. `num_selected` is None if all coordinates travel, `seed` None if positions do."""
+    """What a frame's stages say.
+
+    Args:
+        keep_below: Element count below which a tensor is kept.
+        kept_dtype: Type of what is kept.
+        num_selected: Number of coordinates that travel; None for all.
+        seed: From which their positions are drawn; None if they are sent.
+        rotation: Seed of the rotation's signs; None if there is none.
+        quantizer: The quantizer.
+    """
 
     keep_below: int
     kept_dtype: str
     num_selected: int | None
     seed: int | None
+    rotation: int | None
     quantizer: Quantizer
 
 
 def _read_stages(headers: tuple[StageHeader, ...]) -> _Stages:
     remaining = list(headers)
-    keep_below, kept_dtype, num_selected, seed = 0, "float32", None, None
+    keep_below, kept_dtype, num_selected, seed, rotation = 0, "float32", None, None, None
     try:
         if remaining and remaining[0].id == Keep.wire_id:
             keep_below, kept_dtype = Keep.parse_wire(remaining.pop(0).args)
         if remaining and remaining[0].id in SPARSIFIERS:
             num_selected, *drawn = remaining.pop(0).args
             (seed,) = drawn or (None,)
+        if remaining and remaining[0].id == Rotate.wire_id:
+            (rotation,) = remaining.pop(0).args
         if len(remaining) != 1 or remaining[0].id not in QUANTIZERS:
-            raise ValueError("expected keep, sparsifier, quantizer in this order")
+            raise ValueError("expected keep, sparsifier, rotate, quantizer in this order")
         quantizer = QUANTIZERS[remaining[0].id].from_wire(remaining[0].args)
     except ValueError as error:
         raise FrameMalformed(f"codec stages {[(s.id, *s.args) for s in headers]}: {error}") from None
     if quantizer.needs_sparsifier and num_selected is None:
         raise FrameMalformed(f"{quantizer.name} without a sparsifier before it")
-    return _Stages(keep_below, kept_dtype, num_selected, seed, quantizer)
+    return _Stages(keep_below, kept_dtype, num_selected, seed, rotation, quantizer)
 
 
 def _expected_sections(stages: _Stages, layout: Layout) -> dict[SectionKind, ArraySpec]:
     size, num_selected = layout.coded.size, stages.num_selected
     if num_selected is not None and num_selected > size:
         raise FrameMalformed(f"{num_selected} coordinates selected of {size}")
+    count, cuts = size if num_selected is None else num_selected, layout.coded.cuts
+    if stages.rotation is not None:
+        cuts = block_cuts(count)
+        count = cuts.size
     return {
         SectionKind.KEPT_FLOATS: ArraySpec(stages.kept_dtype, layout.kept.size),
         SectionKind.KEPT_INTS: ArraySpec("int64", layout.integers.size),
         SectionKind.POSITIONS: ArraySpec("uint32", num_selected or 0 if stages.seed is None else 0),
-        **stages.quantizer.expected(size if num_selected is None else num_selected, layout.coded.cuts),
+        **stages.quantizer.expected(count, cuts),
     }

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, get_type_hints
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.pipeline import Codec
 from fedcomp.codecs.registry import PRESETS, QUANTIZERS, SPARSIFIERS, STAGES
+from fedcomp.codecs.rotate import Rotate
 from fedcomp.codecs.stage import ParameterError
 from fedcomp.errors import CodecSpecError
 
@@ -77,10 +78,11 @@ class _Parser:
         return self.compose(placed)
 
     def compose(self, placed: list[_Placed]) -> Codec:
-        """Put keep, sparsifier and quantizer in their places, in this order, each at most once."""
+        """Put keep, sparsifier, rotation and quantizer in their places, in this order, each at most once."""
         roles: tuple[tuple[str, Iterable[Any]], ...] = (
             ("keep", (Keep,)),
             ("sparsifier", SPARSIFIERS.values()),
+            ("rotation", (Rotate,)),
             ("quantizer", QUANTIZERS.values()),
         )
         parts: dict[str, Any] = {}
@@ -91,7 +93,7 @@ class _Parser:
         if remaining:
             stage, position = remaining[0]
             self.fail(
-                f"{stage.name} can't stand here: the order is keep, sparsifier, quantizer, each at most once",
+                f"{stage.name} can't stand here: the order is keep, sparsifier, rotate, quantizer, each at most once",
                 position,
             )
         if "quantizer" not in parts:

@@ -10,6 +10,7 @@ from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.layout import flatten_finite, layout_of
 from fedcomp.codecs.ledger import ByteLedger
 from fedcomp.codecs.positions import positions_to_gaps
+from fedcomp.codecs.rotate import Rotate, block_cuts, rotate
 from fedcomp.errors import UsageError
 from fedcomp.types import ModelSpec
 from fedcomp.wire import (
@@ -44,6 +45,7 @@ class Codec:
         quantizer: Turns values into symbols.
         sparsifier: Chooses coordinates; None sends all.
         keep: Which small tensors stay plain floats.
+        rotation: Applied to the values before they are quantized; None leaves them.
 
     Raises:
         UsageError: The quantizer needs a sparsifier and there is none.
@@ -52,6 +54,7 @@ class Codec:
     quantizer: Quantizer
     sparsifier: Sparsifier | None = None
     keep: Keep = field(default_factory=lambda: Keep(below=0))
+    rotation: Rotate | None = None
 
     def __post_init__(self) -> None:
         if self.quantizer.needs_sparsifier and self.sparsifier is None:
@@ -73,7 +76,8 @@ class Codec:
 
     def _stages(self) -> list[Stage]:
         sparsifier: list[Stage] = [self.sparsifier] if self.sparsifier else []
-        return [self.keep, *sparsifier, self.quantizer]
+        rotation: list[Stage] = [self.rotation] if self.rotation else []
+        return [self.keep, *sparsifier, *rotation, self.quantizer]
 
     def encode(
         self, delta: ModelDelta, *, rng: Generator | None = None, context: CodingContext | None = None
@@ -106,6 +110,10 @@ class Codec:
                 arrays[SectionKind.POSITIONS] = positions_to_gaps(positions)
             count = (positions.size,) if seed is None else (positions.size, seed)
             stages.append(StageHeader(self.sparsifier.wire_id, count))
+        if self.rotation:
+            seed = self.rotation.draw_seed(rng)
+            stages.append(StageHeader(self.rotation.wire_id, (seed,)))
+            cuts, values = block_cuts(values.size), rotate(values, seed)
         arrays |= self.quantizer.quantize(values, cuts, rng)
         stages.append(StageHeader(self.quantizer.wire_id, self.quantizer.wire_args()))
         binding = context.binding if context else Binding()

@@ -11,6 +11,7 @@ from fedcomp.codecs.log import Log
 from fedcomp.codecs.nf4 import NF4
 from fedcomp.codecs.plain import Float16, Float32
 from fedcomp.codecs.randk import RandK
+from fedcomp.codecs.rotate import Rotate
 from fedcomp.codecs.rows import Rows
 from fedcomp.codecs.sign import Sign
 from fedcomp.codecs.ternary import Ternary
@@ -36,7 +37,7 @@ _QUANTIZERS: tuple[type[Quantizer], ...] = (
 
 SPARSIFIERS: dict[int, type[Sparsifier]] = {stage.wire_id: stage for stage in _SPARSIFIERS}
 QUANTIZERS: dict[int, type[Quantizer]] = {stage.wire_id: stage for stage in _QUANTIZERS}
-_ALL: tuple[type[Stage], ...] = (Keep, *_SPARSIFIERS, *_QUANTIZERS)
+_ALL: tuple[type[Stage], ...] = (Keep, *_SPARSIFIERS, Rotate, *_QUANTIZERS)
 STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in _ALL}
 
 PRESETS: dict[str, str] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -22,39 +23,57 @@ if TYPE_CHECKING:
     from fedcomp.codecs.stage import Arrays
     from fedcomp.types import NDArray
 
+_MAX = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class Sign:
     """Replace each value by ``sign(x) * mean|x|``, the mean over its group; zero counts as positive.
 
-    The mean minimizes the squared error. Biased: it needs error feedback.
+    The mean minimizes the squared error. Biased: it needs error feedback. Behind `Rotate`, the larger magnitude
+    ``sum x^2 / sum|x|`` makes it unbiased.
 
     Args:
+        unbiased: Use that magnitude.
         scale: What shares a magnitude: ``tensor``, ``model``, ``channel`` or ``block``.
         block: Values in a block.
 
     References:
-        Karimireddy et al., Error Feedback Fixes SignSGD, ICML 2019, section 3 (scaled sign).
+        Karimireddy et al., Error Feedback Fixes SignSGD, ICML 2019, section 3 (scaled sign);
+        Vargaftik et al., DRIVE, NeurIPS 2021, theorem 3 (the unbiased scale).
     """
 
     name: ClassVar[str] = "sign"
     wire_id: ClassVar[int] = 36
-    is_unbiased: ClassVar[bool] = False
-    error_bound: ClassVar[float] = 1.0
     needs_sparsifier: ClassVar[bool] = False
 
+    unbiased: bool = parameter(False)
     scale: str = parameter("tensor", choices=SCALES)
     block: int = parameter(256, minimum=8, maximum=1 << 20)
 
     def __post_init__(self) -> None:
         check_parameters(self)
 
+    @property
+    def is_unbiased(self) -> bool:
+        """It is not by itself: only behind a rotation."""
+        return False
+
+    @property
+    def error_bound(self) -> float:
+        """The mean magnitude errs by no more than zero would."""
+        return inf if self.unbiased else 1.0
+
     def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return magnitudes and packed signs."""
         bounds = cuts.by(self.scale, self.block)
         sums = reduce_groups(np.add, np.abs(values, dtype=np.float64), bounds)
-        means = (sums / np.maximum(np.diff(bounds), 1)).astype(np.float32)
-        return {SectionKind.TABLES: means, SectionKind.SIGNS: np.packbits(values < 0)}
+        if self.unbiased:
+            squares = reduce_groups(np.add, np.square(values, dtype=np.float64), bounds)
+            magnitudes = (squares / np.where(sums > 0, sums, 1)).clip(max=_MAX)
+        else:
+            magnitudes = sums / np.maximum(np.diff(bounds), 1)
+        return {SectionKind.TABLES: magnitudes.astype(np.float32), SectionKind.SIGNS: np.packbits(values < 0)}
 
     def expected(self, count: int, cuts: Cuts) -> Mapping[SectionKind, ArraySpec]:
         """Return one magnitude a group and a bit a value."""

@@ -18,6 +18,8 @@ CODECS = {
     "uniform-channel": "uniform(bits=6, scale=channel)",
     "uniform-block": "uniform(bits=5, scale=block, block=50)",
     "sign": "sign",
+    "rotate-sign": "rotate | sign(unbiased=true)",
+    "rotate-uniform": "topk(density=0.5) | rotate | uniform(bits=4)",
     "nf4": "nf4",
     "log": "log(bits=4)",
     "codebook": "codebook(levels=8)",
