@@ -111,11 +111,14 @@ class Pcodec:
 
     wire_id: ClassVar[int] = 3
     config: ClassVar[ChunkConfig] = ChunkConfig(
-        compression_level=12, delta_spec=DeltaSpec.no_op(), mode_spec=ModeSpec.classic()
+        compression_level=8, delta_spec=DeltaSpec.no_op(), mode_spec=ModeSpec.classic()
     )
 
     def encode(self, array: NDArray) -> bytes:
-        """Compress with classic bins and no delta: gaps and symbols have no further order in them."""
+        """Compress with classic bins and no delta: gaps and symbols have no further order in them.
+
+        Level 12 is 10 times slower on floats than level 8, for 0.3 % fewer bytes, and 0.05 % on gaps.
+        """
         return bytes(standalone.simple_compress(array, self.config))
 
     def decode(self, data: bytes, expected: ArraySpec) -> NDArray:

@@ -28,10 +28,12 @@ class Rotate:
     """Flip random signs and apply a Hadamard transform, block by block, before quantization.
 
     Both are orthogonal, so errors keep their size. Blocks have 8,192 values; what is left is cut into smaller powers of
-    two down to 64, so that padding is at most 63 zeros. With ``sign(unbiased=true)`` behind it this is EDEN's one-bit
-    quantizer, DRIVE; each block has its own scale there. Unbiased it is as far as the rotation is
-    a uniform one, which a Hadamard transform is nearly; where few values dominate a block, a bias remains. A rotation destroys sparsity and structure: where an update
-    has them, other codecs are better.
+    two down to 64, so that padding is at most 63 zeros.
+
+    With ``sign(unbiased=true)`` behind it this is DRIVE, EDEN's one-bit quantizer; each block has its own scale there.
+    It is unbiased as far as the rotation is a uniform one, which a Hadamard transform nearly is; where a few values
+    dominate a block, a bias remains. A rotation destroys sparsity and structure: where an update has them, other
+    codecs are better.
 
     Sums are taken by butterflies of additions, not by matrix products, whose rounding depends on threads and machine.
 
