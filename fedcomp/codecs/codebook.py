@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from fedcomp.codecs.levels import look_up, nearest
+from fedcomp.codecs.levels import level_means, look_up, nearest
 from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
 from fedcomp.errors import InvalidValues
 from fedcomp.wire import SectionKind
@@ -81,7 +81,7 @@ class Codebook:
                 book[:] = self._fit(values[start:end])
                 symbols[start:end] = nearest(values[start:end], book)
                 if self.fit == "lloyd":
-                    book[:] = _means(values[start:end], symbols[start:end], book)
+                    book[:] = level_means(values[start:end], symbols[start:end], book)
         return {SectionKind.TABLES: books.reshape(-1), SectionKind.VALUES: symbols}
 
     def expected(self, count: int, cuts: Cuts) -> Mapping[SectionKind, ArraySpec]:
@@ -125,13 +125,5 @@ class Codebook:
         mass = np.concatenate([[0.0], np.cumsum(np.cbrt(counts))])
         levels = (lowest + span * np.interp(middles * mass[-1], mass, edges)).astype(np.float32)
         for _ in range(_ITERATIONS):
-            levels = np.sort(_means(sample, nearest(sample, levels), levels))
+            levels = np.sort(level_means(sample, nearest(sample, levels), levels)).astype(np.float32)
         return np.asarray(levels)
-
-
-def _means(values: NDArray, symbols: NDArray, levels: NDArray) -> NDArray:
-    """Return the mean of the values at each symbol; an unused level stays where it is."""
-    counts = np.bincount(symbols, minlength=levels.size)
-    sums = np.bincount(symbols, weights=values, minlength=levels.size)
-    means: NDArray = np.where(counts > 0, sums / np.maximum(counts, 1), levels).astype(np.float32)
-    return means

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from fedcomp.codecs.groups import PIECE
-from fedcomp.codecs.levels import look_up
+from fedcomp.codecs.groups import PIECE, root_mean_square
+from fedcomp.codecs.levels import level_means, look_up
 from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
 from fedcomp.errors import InvalidValues
 from fedcomp.wire import SectionKind
@@ -58,16 +58,14 @@ class DeadZone:
 
     def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return the centroids of all symbols and the symbols, shifted to be unsigned."""
-        rms = float(np.sqrt(np.square(values, dtype=np.float64).mean())) if values.size else 0.0
+        rms = root_mean_square(values)
         step = np.float64(max(self.step * rms, _TINY))
         symbols = np.empty(values.size, np.uint8)
         for left in range(0, values.size, PIECE):
             piece = values[left : left + PIECE]
             sizes = np.floor(np.abs(piece) / step + (0.5 - self.zone)).clip(0, self.largest)
             symbols[left : left + PIECE] = np.copysign(sizes, piece) + self.largest
-        counts = np.bincount(symbols, minlength=self._num_levels)
-        sums = np.bincount(symbols, weights=values, minlength=self._num_levels)
-        centroids = np.where(counts > 0, sums / np.maximum(counts, 1), 0.0)
+        centroids = level_means(values, symbols, np.zeros(self._num_levels))
         centroids[self.largest] = 0.0  # what is nearly zero is not worth a noise floor
         return {SectionKind.TABLES: centroids.astype(np.float32), SectionKind.VALUES: symbols}
 

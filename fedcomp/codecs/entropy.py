@@ -100,7 +100,7 @@ class OpenZLFSE:
             declared = (info.num_outputs, info.output_type(0), info.output_content_size(0))
             if declared != (1, openzl.Type.Serial, size):
                 raise FrameMalformed(f"openzl section declares {declared}, expected one output of {size} bytes")
-            content = openzl.DCtx().decompress(data)[0].content.as_bytes()
+            content = openzl.DCtx().decompress(data)[0].content.as_nparray()
         except RuntimeError as error:
             raise FrameMalformed(f"openzl section does not decompress: {str(error).splitlines()[0]}") from None
         return _as_array(content, expected)
@@ -200,7 +200,7 @@ def _byte_size(expected: ArraySpec) -> int:
     return expected.length * np.dtype(expected.dtype).itemsize
 
 
-def _as_array(content: bytes, expected: ArraySpec) -> NDArray:
+def _as_array(content: bytes | NDArray, expected: ArraySpec) -> NDArray:
     if len(content) != _byte_size(expected):
         raise FrameMalformed(f"section holds {len(content)} bytes, expected {_byte_size(expected)}")
     return np.frombuffer(content, np.dtype(expected.dtype).newbyteorder("<"))

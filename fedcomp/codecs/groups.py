@@ -70,6 +70,12 @@ def largest_magnitudes(values: NDArray, bounds: NDArray) -> NDArray:
     return np.maximum(reduce_groups(np.maximum, values, bounds), -reduce_groups(np.minimum, values, bounds))
 
 
+def root_mean_square(values: NDArray) -> float:
+    """Return the root mean square, summed in float64 without a float64 copy of the whole; 0 of no values."""
+    pieces = (values[left : left + PIECE].astype(np.float64) for left in range(0, values.size, PIECE))
+    return float(np.sqrt(sum(np.dot(piece, piece) for piece in pieces) / max(values.size, 1)))
+
+
 def spread(table: NDArray, bounds: NDArray) -> Iterator[tuple[slice, NDArray]]:
     """Yield (piece of the values, each of its values' entry in `table`), in pieces that stay in the cache.
 

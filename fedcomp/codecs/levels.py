@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fedcomp.codecs.groups import SCALES, largest_magnitudes, spread
+from fedcomp.codecs.groups import PIECE, SCALES, largest_magnitudes, spread
 from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
 from fedcomp.errors import InvalidValues
 from fedcomp.wire import SectionKind
@@ -83,4 +83,18 @@ def look_up(symbols: NDArray, levels: NDArray) -> NDArray:
     """Return ``levels[symbols]``, float32; raises `InvalidValues` for an index that the table has not."""
     if symbols.size and symbols.max() >= levels.size:
         raise InvalidValues(f"level {symbols.max()} of {levels.size}")
-    return np.take(levels, symbols)
+    values = np.empty(symbols.size, levels.dtype)
+    for left in range(0, symbols.size, PIECE):  # `take` widens its indices to 64 bits: a piece at a time
+        piece = slice(left, left + PIECE)
+        np.take(levels, symbols[piece], out=values[piece], mode="clip")
+    return values
+
+
+def level_means(values: NDArray, symbols: NDArray, fallback: NDArray) -> NDArray:
+    """Return the mean of the values at each symbol, float64; an unused symbol keeps its `fallback`."""
+    counts, sums = np.zeros(fallback.size), np.zeros(fallback.size)
+    for left in range(0, symbols.size, PIECE):
+        piece = slice(left, left + PIECE)
+        counts += np.bincount(symbols[piece], minlength=fallback.size)
+        sums += np.bincount(symbols[piece], weights=values[piece], minlength=fallback.size)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), fallback)

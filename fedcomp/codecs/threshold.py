@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from fedcomp.codecs.groups import root_mean_square
 from fedcomp.codecs.stage import Selection, check_parameters, parameter
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Threshold:
 
     def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
         """Choose by magnitude; deterministic."""
-        rms = np.sqrt(np.square(values, dtype=np.float64).mean()) if values.size else 0.0
-        positions = np.flatnonzero((np.abs(values) >= self.sigmas * rms) & (values != 0))
+        limit = self.sigmas * root_mean_square(values)
+        if limit > np.finfo(np.float32).max:
+            limit = np.inf  # which no value reaches
+        positions = np.flatnonzero((np.abs(values) >= limit) & (values != 0))
         return Selection(positions, values[positions])
