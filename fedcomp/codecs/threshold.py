@@ -44,7 +44,7 @@ class Threshold:
     def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
         """Choose by magnitude; deterministic."""
         limit = self.sigmas * root_mean_square(values)
-        if limit > np.finfo(np.float32).max:
+        if limit > float(np.finfo(np.float32).max):
             limit = np.inf  # which no value reaches
         positions = np.flatnonzero((np.abs(values) >= limit) & (values != 0))
         return Selection(positions, values[positions])
