@@ -1,8 +1,9 @@
 """Images: loading, holding out, partitioning over clients, hiding labels."""
 
 from fedcomp.data.dataset import UNLABELLED, ImageDataset
+from fedcomp.data.partition import label_divergence, partition_labels
 from fedcomp.data.sources import load_dataset
-from fedcomp.data.splits import ClientData, HeldOut, hold_out, label_divergence, partition_labels, split_labelled
+from fedcomp.data.splits import ClientData, HeldOut, hold_out, split_labelled
 
 __all__ = [
     "UNLABELLED",

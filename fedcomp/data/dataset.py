@@ -41,8 +41,14 @@ class ImageDataset:
             raise DataError(
                 f"{self.name}: images are {self.images.dtype} of shape {self.images.shape}, expected uint8 (N, C, H, W)"
             )
+        if 0 in self.images.shape[1:]:
+            raise DataError(f"{self.name}: images of shape {self.images.shape} have no pixels")
         if self.labels.shape != self.images.shape[:1]:
             raise DataError(f"{self.name}: {len(self.images)} images but labels of shape {self.labels.shape}")
+        if self.labels.dtype != np.int64:
+            raise DataError(f"{self.name}: labels are {self.labels.dtype}, expected int64")
+        if self.num_classes < 2:
+            raise DataError(f"{self.name}: {self.num_classes} classes, expected 2 or more")
         if self.labels.size and not UNLABELLED <= self.labels.min() <= self.labels.max() < self.num_classes:
             raise DataError(
                 f"{self.name}: labels {self.labels.min()} to {self.labels.max()}, expected below {self.num_classes}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -83,27 +82,37 @@ def _load_npz(data_dir: str) -> TrainTest:
         with open(data_dir, "rb") as file:
             archive = np.load(file, allow_pickle=False)
             arrays = {key: archive[key] for key in ("x_train", "y_train", "x_test", "y_test")}
-    except (OSError, EOFError, ValueError, KeyError, IndexError, BadZipFile) as error:
+    except Exception as error:  # damaged archives raise a dozen kinds out of NumPy, zipfile and zlib
         raise DataError(
             f"{data_dir or 'data-dir'}: expected a .npz with x_train, y_train, x_test, y_test: {error}"
         ) from None
-    num_classes = max(2, int(max(arrays["y_train"].max(), arrays["y_test"].max())) + 1)
+    labels = {kind: _class_labels(data_dir, f"y_{kind}", arrays[f"y_{kind}"]) for kind in ("train", "test")}
+    num_classes = max(2, *(int(values.max()) + 1 for values in labels.values()))
+    train, test = (
+        ImageDataset("npz", _to_nchw(arrays[f"x_{kind}"]), values, num_classes) for kind, values in labels.items()
+    )
+    return train, test
 
-    def part(kind: str) -> ImageDataset:
-        labels = arrays[f"y_{kind}"].reshape(-1).astype(np.int64)
-        return ImageDataset("npz", _to_nchw(arrays[f"x_{kind}"]), labels, num_classes)
 
-    return part("train"), part("test")
+def _class_labels(path: str, key: str, labels: NDArray) -> NDArray:
+    if labels.dtype.kind not in "iu" or not labels.size or labels.min() < 0:
+        raise DataError(
+            f"{path}: {key} is {labels.dtype} of shape {labels.shape}, expected integers from 0, one or more"
+        )
+    return labels.reshape(-1).astype(np.int64)
 
 
 def _load_hub(name: str) -> TrainTest:
-    import datasets
-
     try:
+        import datasets
+
         splits = datasets.load_dataset(name)
-        return _from_hub(name, splits["train"]), _from_hub(name, splits["test"])
-    except (OSError, ValueError, KeyError, ConnectionError) as error:
-        raise DataError(f"hf:{name}: {type(error).__name__}: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # whatever its HTTP client, file readers or a missing package raise
+        reason = next(iter(str(error).splitlines()), "no reason given")
+        raise DataError(f"hf:{name} can't be loaded: {type(error).__name__}: {reason}") from None
+    if missing := {"train", "test"} - set(splits):
+        raise DataError(f"hf:{name}: has no split {' and '.join(sorted(missing))}, only {', '.join(splits)}")
+    return _from_hub(name, splits["train"]), _from_hub(name, splits["test"])
 
 
 def _from_hub(name: str, split: Any) -> ImageDataset:
@@ -114,7 +123,10 @@ def _from_hub(name: str, split: Any) -> ImageDataset:
     label = next((column for column, kind in kinds.items() if kind is datasets.ClassLabel), None)
     if image is None or label is None:
         raise DataError(f"hf:{name}: has columns {list(kinds)}, expected one of images and one of class labels")
-    images = _to_nchw(np.stack([np.asarray(picture) for picture in split[image]]))
+    pictures = [np.asarray(picture) for picture in split[image]]
+    if len(shapes := {picture.shape for picture in pictures}) != 1:
+        raise DataError(f"hf:{name}: has images of {len(shapes)} different shapes, expected one")
+    images = _to_nchw(np.stack(pictures))
     return ImageDataset(name, images, np.asarray(split[label], np.int64), split.features[label].num_classes)
 
 

@@ -1,5 +1,8 @@
 """Data sets by name."""
 
+import contextlib
+
+import datasets
 import numpy as np
 import pytest
 
@@ -26,6 +29,26 @@ def test_npz(tmp_path, shape):
     assert (train.num_classes, test.labels.tolist()) == (3, [2])
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_npz_is_read_or_refused_and_nothing_else(tmp_path, save):
+    path = tmp_path / "data.npz"
+    images = np.random.default_rng(0).integers(0, 256, (4, 6, 5), dtype=np.uint8)
+    save(path, x_train=images, y_train=np.arange(4), x_test=images, y_test=np.arange(4))
+    content = path.read_bytes()
+    for position in range(0, len(content), 2):
+        path.write_bytes(content[:position] + bytes((content[position] ^ 255,)) + content[position + 1 :])
+        with contextlib.suppress(DataError):
+            load_dataset("npz", str(path))
+
+
+@pytest.mark.parametrize("labels", [[], ["a"], [0.5], [np.nan], [-1]])
+def test_npz_labels_that_are_no_classes_are_refused(tmp_path, labels):
+    path, images = tmp_path / "data.npz", np.zeros((len(labels), 6, 5), np.uint8)
+    np.savez(path, x_train=images, y_train=np.array(labels), x_test=images, y_test=np.zeros(len(labels), int))
+    with pytest.raises(DataError, match=r"data\.npz: y_train"):
+        load_dataset("npz", str(path))
+
+
 def test_npz_that_is_none_is_refused(tmp_path):
     path = tmp_path / "data.npz"
     for content in (b"", b"PK\x03\x04 broken", b"text"):
@@ -38,6 +61,44 @@ def test_npz_that_is_none_is_refused(tmp_path):
     np.savez(path, x_train=np.array([None]), y_train=0, x_test=0, y_test=0)
     with pytest.raises(DataError):
         load_dataset("npz", str(path))
+
+
+def hub_split(mode, count=4):
+    size = (6, 5, 3) if mode == "RGB" else (6, 5)
+    features = datasets.Features({"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["a", "b", "c"])})
+    rows = {"picture": [np.full(size, i, np.uint8) for i in range(count)], "kind": [i % 3 for i in range(count)]}
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("RGB", 3), ("L", 1)])
+def test_hub_columns_are_found_by_their_type(monkeypatch, mode, channels):
+    splits = datasets.DatasetDict(train=hub_split(mode), test=hub_split(mode, 2))
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: splits if name == "owner/name" else None)
+    train, test = load_dataset("hf:owner/name")
+    assert (train.image_shape, train.num_classes, train.labels.tolist()) == ((channels, 6, 5), 3, [0, 1, 2, 0])
+    assert test.images[:, 0, 0, 0].tolist() == [0, 1]
+
+
+def test_hub_sets_that_do_not_fit_are_refused(monkeypatch):
+    wrong = [
+        (datasets.DatasetDict(train=hub_split("L")), "no split test, only train"),
+        (datasets.DatasetDict(train=hub_split("L").remove_columns("kind"), test=hub_split("L")), "expected one of"),
+    ]
+    for splits, message in wrong:
+        monkeypatch.setattr(datasets, "load_dataset", lambda name, splits=splits: splits)
+        with pytest.raises(DataError, match=message):
+            load_dataset("hf:owner/name")
+
+
+@pytest.mark.parametrize("failure", [OSError(""), RuntimeError("first\nsecond"), ConnectionError("no network")])
+def test_a_hub_that_fails_is_one_line(monkeypatch, failure):
+    def fail(name):
+        raise failure
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(DataError, match=f"hf:owner/name can't be loaded: {type(failure).__name__}") as caught:
+        load_dataset("hf:owner/name")
+    assert "\n" not in str(caught.value)
 
 
 def test_unknown_names_are_refused():
@@ -53,10 +114,13 @@ def test_unknown_names_are_refused():
         {"labels": np.array([0])},
         {"labels": np.array([0, 3])},
         {"labels": np.array([0, -2])},
+        {"labels": np.array([0.0, 1.0])},
+        {"images": np.zeros((2, 1, 0, 3), np.uint8)},
+        {"labels": np.array([0, 0]), "num_classes": 1},
     ],
 )
 def test_a_dataset_checks_itself(wrong):
-    right = {"images": np.zeros((2, 1, 3, 3), np.uint8), "labels": np.array([0, -1])}
-    ImageDataset("fine", **right, num_classes=3)
+    right = {"images": np.zeros((2, 1, 3, 3), np.uint8), "labels": np.array([0, -1]), "num_classes": 3}
+    ImageDataset("fine", **right)
     with pytest.raises(DataError, match="odd"):
-        ImageDataset("odd", **(right | wrong), num_classes=3)
+        ImageDataset("odd", **(right | wrong))
