@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
+from torch import nn
 
 from fedcomp.errors import ConfigError
 from fedcomp.models.cnn import cnn, cnn_gn, student_cnn
@@ -14,8 +15,6 @@ from fedcomp.seeding import derive_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from torch import nn
 
     ModelBuilder: TypeAlias = Callable[[tuple[int, int, int], int], nn.Module]
 
@@ -37,20 +36,25 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: in
         seed: Same seed, same weights.
 
     Raises:
-        ConfigError: There is no such model.
+        ConfigError: There is no such model, or what the name leads to does not build one.
     """
     builder = MODELS.get(name) or _import_builder(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "model"))
-        return builder(image_shape, num_classes)
+        model = builder(image_shape, num_classes)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model {name!r} built a {type(model).__name__}, expected a torch.nn.Module")
+    return model
 
 
 def _import_builder(name: str) -> ModelBuilder:
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
+    module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
         raise ConfigError(f"model is {name!r}, expected one of {', '.join(MODELS)} or package.module:callable")
     try:
         builder: ModelBuilder = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"model {name!r} can't be imported: {error}") from None
+    if not callable(builder):
+        raise ConfigError(f"model {name!r} is a {type(builder).__name__}, expected a callable")
     return builder

@@ -64,9 +64,14 @@ def test_weights_that_do_not_fit_are_refused():
 
 def test_a_model_of_ones_own_and_names_that_are_none():
     assert build("tests.models.test_models:tiny")(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
-    for name in ("resnet", "no.such.module:model", "tests.models.test_models:missing"):
+    own = ("tests.models.test_models:missing", "tests.models.test_models:no_model")
+    for name in ("resnet", "no.such.module:model", ":model", ".relative:model", "os:", "math:pi", *own):
         with pytest.raises(ConfigError, match="model"):
             build(name)
+
+
+def no_model(image_shape, num_classes):
+    return "weights"
 
 
 def tiny(image_shape, num_classes):
