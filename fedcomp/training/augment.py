@@ -1,4 +1,7 @@
-"""Augmentations as batched tensor operations: each image its own parameters, one resampling a batch."""
+"""Augmentations as batched tensor operations: each image its own parameters, one resampling a batch.
+
+Parameters are drawn on the CPU and moved to the images' device, so a seed gives the same views everywhere.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def weak_augment(images: Tensor, generator: Generator, *, flip_ok: bool) -> Tensor:
-    """Shift by up to an eighth of the side, zeros coming in, and flip where that keeps the label.
+    """Shift by up to an eighth of the height, zeros coming in, and flip where that keeps the label.
 
     Args:
         images: (B, C, H, W), in [0, 1].
@@ -43,7 +46,7 @@ def strong_augment(images: Tensor, generator: Generator, *, flip_ok: bool) -> Te
     """Distort geometry and brightness, and cut a square out.
 
     Rotation up to 20 degrees, shear up to 0.2, scale 0.8 to 1.2, shift up to an eighth of the side; contrast and
-    brightness by up to 40 %; a square of three eighths of the side set to zero. The square is gentle enough for 8 x 8.
+    brightness by up to 40 %; a square of ``2 * max(1, 3 * H // 16) - 1`` pixels set to zero: 9 on 28 x 28, 1 on 8 x 8.
 
     Args:
         images: (B, C, H, W), in [0, 1].
@@ -71,12 +74,14 @@ def _affine(images: Tensor, generator: Generator, flip_ok: bool) -> Tensor:
     # A shift of 1 is half a side in grid_sample's coordinates.
     first_row = torch.stack((cos * mirror, shear - sin, right / 4), dim=1)
     second_row = torch.stack((sin * mirror, cos, down / 4), dim=1)
-    grid = F.affine_grid(torch.stack((first_row, second_row), dim=1), list(images.shape), align_corners=False)
+    matrices = torch.stack((first_row, second_row), dim=1).to(images.device)
+    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
 
 
 def _jitter(images: Tensor, generator: Generator) -> Tensor:
-    contrast, brightness = torch.rand((2, len(images), 1, 1, 1), generator=generator) * 0.8 - 0.4
+    changes = torch.rand((2, len(images), 1, 1, 1), generator=generator) * 0.8 - 0.4
+    contrast, brightness = changes.to(images.device)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     changed: Tensor = (images - mean) * (1 + contrast) + mean * (1 + brightness)
     return changed.clamp_(0, 1)
@@ -89,4 +94,5 @@ def _cutout(images: Tensor, generator: Generator) -> Tensor:
     column = torch.randint(0, width, (batch, 1), generator=generator)
     in_rows = (torch.arange(height) - row).abs() < half
     in_columns = (torch.arange(width) - column).abs() < half
-    return images.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0)
+    square = in_rows[:, :, None] & in_columns[:, None, :]
+    return images.masked_fill(square[:, None].to(images.device), 0.0)

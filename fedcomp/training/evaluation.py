@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
+from fedcomp.data import UNLABELLED
 from fedcomp.errors import DataError
 from fedcomp.training.local import to_images
 
@@ -38,9 +39,11 @@ class Evaluation:
 
 
 def evaluate(model: nn.Module, dataset: ImageDataset) -> Evaluation:
-    """Measure `model` on a labelled data set; raises `DataError` if it is empty."""
+    """Measure `model` on a labelled data set; raises `DataError` if it is empty or an image has no label."""
     if not len(dataset):
         raise DataError(f"{dataset.name}: no image to evaluate on")
+    if unlabelled := int((dataset.labels == UNLABELLED).sum()):
+        raise DataError(f"{dataset.name}: {unlabelled} of {len(dataset)} images have no label to evaluate against")
     logits, labels = predict_logits(model, dataset.images), torch.from_numpy(dataset.labels)
     correct = (logits.argmax(dim=1) == labels).float()
     per_class = [correct[labels == label].mean().item() for label in range(dataset.num_classes)]

@@ -34,10 +34,10 @@ class LocalSettings:
         epochs: Passes over the labelled images, or over the unlabelled ones where they take more steps.
         batch_size: Labelled images a step.
         unlabelled_ratio: Unlabelled images a step, as a multiple of `batch_size`.
-        optimizer: ``sgd`` (Nesterov where there is momentum) or ``adam``.
+        optimizer: ``sgd`` (Nesterov where there is momentum) or ``adam`` (AdamW).
         learning_rate: Above 0.
         momentum: For sgd.
-        weight_decay: L2 penalty.
+        weight_decay: L2 penalty of sgd, decoupled decay of adam.
         proximal_mu: Weight of ``|w - w_global|^2 / 2`` (Li et al., FedProx, MLSys 2020, equation 2); 0 is off.
         max_grad_norm: Clip gradients to this norm; 0 is off.
         device: A torch device.

@@ -70,6 +70,26 @@ def test_each_image_has_its_own_parameters(augment):
     assert len({view.numpy().tobytes() for view in views}) > 20
 
 
+@AUGMENTATIONS
+def test_views_stay_on_the_images_device(augment):
+    # "meta" is the one device besides the CPU that every machine has; operands on two devices fail there too.
+    images = torch.zeros(4, 1, 8, 8, device="meta")
+    assert augment(images, generator(), flip_ok=True).device == images.device
+
+
+@AUGMENTATIONS
+def test_digits_are_never_mirrored(augment):
+    left_heavy = torch.zeros(200, 1, 16, 16)
+    left_heavy[..., 2:5], left_heavy[..., 12:13] = 1.0, 0.4
+
+    def share_mirrored(flip_ok):
+        views = augment(left_heavy, generator(), flip_ok=flip_ok)
+        return (views[..., :8].sum((1, 2, 3)) < views[..., 8:].sum((1, 2, 3))).float().mean().item()
+
+    assert share_mirrored(flip_ok=False) == 0
+    assert 0.3 < share_mirrored(flip_ok=True) < 0.7
+
+
 def test_weak_views_are_shifts_and_flips_only_where_allowed():
     image = torch.zeros(1, 1, 8, 8)
     image[0, 0, 3, 3], image[0, 0, 3, 4] = 0.5, 1.0
@@ -182,3 +202,5 @@ def test_evaluation_measures():
     assert predict_logits(Always1(), bars(90).images).shape == (90, 3)
     with pytest.raises(DataError, match="no image"):
         evaluate(Always1(), bars().take(np.array([], np.int64)))
+    with pytest.raises(DataError, match="90 of 90 images have no label"):
+        evaluate(Always1(), bars().without_labels())
