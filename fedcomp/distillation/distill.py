@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
+from fedcomp.errors import DataError
 from fedcomp.seeding import derive_seed
 from fedcomp.training import evaluate, to_images, weak_augment
 
@@ -68,20 +69,30 @@ def distill(
     the clients' models (FedDF), and keeps it if distillation does not help.
 
     Args:
-        student: Any model.
+        student: Any model, on any device.
         teacher_logits: (N, K), for the N proxy images.
         proxy: Unlabelled images.
         validation: Labelled; the gate.
         settings: See there.
         seed: For order and augmentation.
 
+    Raises:
+        DataError: There are no proxy images, or not one row of logits for each.
+
     References:
         Hinton et al., Distilling the Knowledge in a Neural Network, 2015, section 2;
         Lin et al., FedDF, NeurIPS 2020, section 4.1 (Adam, cosine, early stopping on validation data).
     """
+    expected = (len(proxy), proxy.num_classes)
+    if not len(proxy) or teacher_logits.shape != expected:
+        raise DataError(
+            f"{proxy.name}: teacher's logits of shape {tuple(teacher_logits.shape)} for {len(proxy)} proxy images of "
+            f"{proxy.num_classes} classes, expected shape {expected} of one image or more"
+        )
     generator = torch.Generator().manual_seed(derive_seed(seed, "distill"))
-    images = to_images(proxy.images)
-    targets = F.log_softmax(teacher_logits / settings.temperature, dim=1)
+    device = next(student.parameters()).device
+    images = to_images(proxy.images).to(device)
+    targets = F.log_softmax(teacher_logits.to(device) / settings.temperature, dim=1)
     optimizer = torch.optim.Adam(student.parameters(), settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
     start_accuracy = best_accuracy = evaluate(student, validation).accuracy

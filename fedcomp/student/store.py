@@ -16,24 +16,32 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from fedcomp.types import NDArray
+
 _WEIGHTS, _CARD = "student.safetensors", "card.json"
 
 
 def save_student(folder: Path, model: nn.Module, card: Mapping[str, Any]) -> int:
-    """Write ``student.safetensors`` (floats as float16) and ``card.json``.
+    """Write ``student.safetensors`` (floats as float16, or float32 where out of its range) and ``card.json``.
 
     Returns:
         Bytes of the weights file.
     """
+    content = pack_tensors({name: _narrow(values) for name, values in get_weights(model).items()})
+    card_text = json.dumps(dict(card), indent=2)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {
-        name: values.astype(np.float16) if values.dtype.kind == "f" else values
-        for name, values in get_weights(model).items()
-    }
-    content = pack_tensors(weights)
     write_atomically(folder / _WEIGHTS, content)
-    write_atomically(folder / _CARD, json.dumps(dict(card), indent=2).encode())
+    write_atomically(folder / _CARD, card_text.encode())
     return len(content)
+
+
+def _narrow(values: NDArray) -> NDArray:
+    if values.dtype.kind != "f":
+        return values
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    # 65,504 is float16's largest number: a running variance of unscaled inputs can be above it.
+    return half if np.isfinite(half).all() else values
 
 
 def load_student(folder: Path, model: nn.Module) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from fedcomp.data import ImageDataset
 from fedcomp.distillation import DistillSettings, EnsembleTeacher, GlobalTeacher, distill
-from fedcomp.errors import RunError
+from fedcomp.errors import DataError, RunError
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.training import evaluate, predict_logits
 
@@ -47,6 +47,18 @@ def test_a_bad_teacher_is_not_followed():
     report = run(model, logits=-PERFECT)
     assert report.best_epoch == 0
     assert all((before[key] == values).all() for key, values in get_weights(model).items())
+
+
+@pytest.mark.parametrize("rows", [0, 64, 66])
+def test_logits_that_are_not_the_proxy_images_are_refused(rows):
+    with pytest.raises(DataError, match="65 proxy images"):
+        run(student(), logits=torch.zeros(rows, 2))
+
+
+def test_no_proxy_image_is_refused():
+    nothing = PROXY.take(np.array([], np.int64))
+    with pytest.raises(DataError, match="expected shape"):
+        distill(student(), torch.zeros(0, 2), nothing, VALIDATION, DistillSettings(), seed=0)
 
 
 def test_same_seed_same_student():

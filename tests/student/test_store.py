@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from fedcomp.errors import DataError
 from fedcomp.models import build_model, get_weights
@@ -22,6 +23,22 @@ def test_a_student_comes_back_in_half_precision(tmp_path):
     load_student(tmp_path / "student", loaded)
     for key, values in get_weights(student()).items():
         np.testing.assert_allclose(get_weights(loaded)[key], values, atol=1e-3)
+
+
+def test_weights_beyond_half_precision_stay_finite(tmp_path):
+    model = student()
+    with torch.no_grad():
+        model[1].running_var.fill_(1e6)
+    save_student(tmp_path, model, {})
+    loaded = student(1)
+    load_student(tmp_path, loaded)
+    assert (loaded[1].running_var == 1e6).all()
+
+
+def test_a_card_that_is_no_json_leaves_nothing_behind(tmp_path):
+    with pytest.raises(TypeError):
+        save_student(tmp_path / "student", student(), {"path": tmp_path})
+    assert not (tmp_path / "student").exists()
 
 
 def test_damaged_missing_and_foreign_files_are_refused(tmp_path):
