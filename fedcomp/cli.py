@@ -125,20 +125,24 @@ def bench_codecs(
     parameters: Annotated[int, typer.Option(min=1, help="Size of the synthetic updates.")] = 1_663_370,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
 ) -> None:
-    """Bytes, time and memory of codecs, against copying the same floats."""
-    from fedcomp.benchmarks.codecs import DEFAULT_CODECS, benchmark_codecs, synthetic_deltas
+    """Bytes, time and memory of codecs, against copying the same floats and against what others send."""
+    from fedcomp.benchmarks import DEFAULT_CODECS, benchmark_codecs, compare_sparse, compare_symbols, synthetic_deltas
     from fedcomp.files import read_tensors, write_atomically
 
     deltas = synthetic_deltas(parameters) | {path.stem: read_tensors(path) for path in delta or []}
-    results = benchmark_codecs(deltas, codec or DEFAULT_CODECS)
-    names = list(asdict(results[0]))
-    table = Table(*(name.replace("_", " ") for name in names))
-    for result in results:
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in asdict(result).values()))
-    Console().print(table)
+    results = [asdict(result) for result in benchmark_codecs(deltas, codec or DEFAULT_CODECS)]
+    peers = []
+    for name, update in deltas.items():
+        compared = [*compare_symbols(update, 8), *compare_symbols(update, 4), *compare_sparse(update, 0.01)]
+        peers += [{"delta": name, **asdict(result)} for result in compared]
+    for rows in (results, peers):
+        table = Table(*(name.replace("_", " ") for name in rows[0]))
+        for row in rows:
+            table.add_row(*("-" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+        Console().print(table)
     if json_:
         json_.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(json_, json.dumps([asdict(result) for result in results], indent=2).encode())
+        write_atomically(json_, json.dumps({"codecs": results, "peers": peers}, indent=2).encode())
 
 
 def main() -> None:
