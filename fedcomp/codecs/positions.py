@@ -53,10 +53,15 @@ def draw_positions(seed: int, count: int, size: int) -> NDArray:
     Returns:
         int64, strictly increasing.
     """
+    if count > size // 2:
+        # Few are left out: draw those. The last ones of a full set would take turns without end to come up.
+        chosen = np.ones(size, bool)
+        chosen[draw_positions(seed, size - count, size)] = False
+        return np.flatnonzero(chosen)
     generator = np.random.Philox(key=seed)
     drawn = np.empty(0, np.int64)
     while drawn.size < count:
-        # With what is missing plus a tenth most draws are done in two turns; the full set takes a few more.
+        # With what is missing plus a tenth most draws are done in two turns.
         fresh = generator.random_raw(count - drawn.size + count // 10 + 16)
         scaled = ((fresh >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
         drawn = np.concatenate([drawn, scaled.astype(np.int64)])

@@ -45,6 +45,7 @@ class Uniform:
 
     References:
         Alistarh et al., QSGD, NeurIPS 2017, section 3.1 (stochastic rounding; here the norm is the maximum);
+        Wen et al., TernGrad, NeurIPS 2017, section 3.1 (which is ``bits=2, stochastic=true``);
         Jacob et al., Quantization and Training of Neural Networks, CVPR 2018, section 2.1 (affine);
         Dettmers, 8-Bit Approximations for Parallelism in Deep Learning, ICLR 2016, section 2 (blocks).
     """
