@@ -96,6 +96,12 @@ class SpecMismatch(FrameError):
     reason = "wrong-model"
 
 
+class WrongCodec(FrameError):
+    """The frame was written by another codec than the one that was asked for."""
+
+    reason = "wrong-codec"
+
+
 class StaleFrame(FrameError):
     """A frame made for another run, round, sender or global model: late, replayed or misdirected."""
 

@@ -10,10 +10,11 @@ import numpy as np
 from fedcomp.codecs import Codec
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.plain import Float32
-from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS
-from fedcomp.codecs.rotate import Rotate
+from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS, TRANSFORMS
 from fedcomp.codecs.ternary import Ternary
+from fedcomp.codecs.trainable import Trainable
 from fedcomp.codecs.uniform import Uniform
+from fedcomp.codecs.warmup import Warmup
 from fedcomp.errors import UsageError
 
 
@@ -49,7 +50,7 @@ def _values_of(field, kind):
 def all_codecs():
     """Return every quantizer example with no and with one sparsifier, and every sparsifier example with two quantizers.
 
-    The first few also behind a keep stage.
+    Each pair of them also around each transform, and some behind the stages that need no others.
     """
     sparsifiers = [example for stage in SPARSIFIERS.values() for example in examples_of(stage)]
     quantizers = [example for stage in QUANTIZERS.values() for example in examples_of(stage)]
@@ -57,8 +58,17 @@ def all_codecs():
     pairs += [(sparsifiers[0], q) for q in quantizers]
     pairs += [(s, q) for s in sparsifiers for q in (Ternary(), Uniform(bits=4), Float32())]
     plain = [Codec(quantizer, sparsifier) for sparsifier, quantizer in dict.fromkeys(pairs)]
-    plain += [Codec(quantizer, s, rotation=Rotate()) for s, quantizer in pairs if s in (None, sparsifiers[0])]
-    return plain + [replace(codec, keep=Keep(below=4)) for codec in plain[::5]]
+    transforms = [example for stage in TRANSFORMS.values() for example in examples_of(stage)]
+    around = [(s, t, q) for s, q in pairs if s in (None, sparsifiers[0]) for t in transforms]
+    made = (_try_make(Codec, {"quantizer": q, "sparsifier": s, "transform": t}) for s, t, q in around)
+    plain += filter(None, made)
+    warm = [codec for codec in plain if Warmup.applies_to(codec.sparsifier)]
+    return [
+        *plain,
+        *(replace(codec, keep=Keep(below=4)) for codec in plain[::5]),
+        *(replace(codec, trainable=Trainable()) for codec in plain[::7]),
+        *(replace(codec, warmup=warmup) for codec, warmup in zip(warm[::5], examples_of(Warmup) * 9, strict=False)),
+    ]
 
 
 def some_delta(seed=0, scale=1e-2):

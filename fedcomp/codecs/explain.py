@@ -34,7 +34,7 @@ def explain_frame(data: bytes, limits: FrameLimits | None = None) -> ExplainedFr
         FrameError: It is none, or is damaged.
     """
     frame = read_frame(data, limits or FrameLimits())
-    names = {stage.wire_id: stage.name for stage in STAGES.values()}
+    names = {stage.wire_id: stage.name for stage in STAGES.values() if hasattr(stage, "wire_id")}
     coders = {id_: type(coder).__name__ for id_, coder in CODERS.items()}
     sections = [
         Part(SectionKind(s.kind).name.lower().replace("_", " "), len(s.data), coders.get(s.coder, f"coder {s.coder}"))

@@ -31,6 +31,12 @@ class Cuts:
     tensors: NDArray
     channels: NDArray
 
+    @classmethod
+    def of_one(cls, size: int) -> Cuts:
+        """Return the cuts of a single vector."""
+        bounds = np.array([0, size], np.int64)
+        return cls(bounds, bounds)
+
     @property
     def size(self) -> int:
         """Number of values."""
@@ -72,8 +78,9 @@ def largest_magnitudes(values: NDArray, bounds: NDArray) -> NDArray:
 
 def root_mean_square(values: NDArray) -> float:
     """Return the root mean square, summed in float64 without a float64 copy of the whole; 0 of no values."""
-    pieces = (values[left : left + PIECE].astype(np.float64) for left in range(0, values.size, PIECE))
-    return float(np.sqrt(sum(np.dot(piece, piece) for piece in pieces) / max(values.size, 1)))
+    # Not np.dot: its rounding depends on the machine and on its threads, and so would every byte after it.
+    pieces = (values[left : left + PIECE] for left in range(0, values.size, PIECE))
+    return float(np.sqrt(sum(np.square(piece, dtype=np.float64).sum() for piece in pieces) / max(values.size, 1)))
 
 
 def spread(table: NDArray, bounds: NDArray) -> Iterator[tuple[slice, NDArray]]:

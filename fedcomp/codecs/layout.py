@@ -63,31 +63,37 @@ class Layout:
     Args:
         spec: The model.
         keep_below: Floating tensors with fewer elements are kept as plain floats.
+        frozen: Indices of tensors that do not travel: they did not change.
     """
 
     spec: ModelSpec
     keep_below: int = 0
+    frozen: frozenset[int] = frozenset()
 
     @cached_property
     def coded(self) -> TensorGroup:
         """Floating tensors that are sparsified and quantized."""
-        return TensorGroup(tuple(t for t in self.spec if t.is_float and t.size >= self.keep_below))
+        return TensorGroup(tuple(t for t in self._travelling if t.is_float and t.size >= self.keep_below))
 
     @cached_property
     def kept(self) -> TensorGroup:
         """Small floating tensors that travel as plain floats."""
-        return TensorGroup(tuple(t for t in self.spec if t.is_float and t.size < self.keep_below))
+        return TensorGroup(tuple(t for t in self._travelling if t.is_float and t.size < self.keep_below))
 
     @cached_property
     def integers(self) -> TensorGroup:
         """Integer tensors (BatchNorm's counters): always lossless."""
-        return TensorGroup(tuple(t for t in self.spec if not t.is_float))
+        return TensorGroup(tuple(t for t in self._travelling if not t.is_float))
+
+    @property
+    def _travelling(self) -> list[TensorSpec]:
+        return [tensor for i, tensor in enumerate(self.spec) if i not in self.frozen]
 
 
 @lru_cache(maxsize=32)
-def layout_of(spec: ModelSpec, keep_below: int) -> Layout:
-    """Return the (cached) layout of a model."""
-    return Layout(spec, keep_below)
+def layout_of(spec: ModelSpec, keep_below: int, frozen: frozenset[int] = frozenset()) -> Layout:
+    """Return the (cached) layout of a model; arguments as `Layout`."""
+    return Layout(spec, keep_below, frozen)
 
 
 def flatten_finite(group: TensorGroup, delta: ModelDelta) -> NDArray:

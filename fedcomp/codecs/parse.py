@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, get_type_hints
 
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.pipeline import Codec
-from fedcomp.codecs.registry import PRESETS, QUANTIZERS, SPARSIFIERS, STAGES
-from fedcomp.codecs.rotate import Rotate
+from fedcomp.codecs.registry import PRESETS, QUANTIZERS, SPARSIFIERS, STAGES, TRANSFORMS
 from fedcomp.codecs.stage import ParameterError
-from fedcomp.errors import CodecSpecError
+from fedcomp.codecs.trainable import Trainable
+from fedcomp.codecs.warmup import Warmup
+from fedcomp.errors import CodecSpecError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -78,11 +79,13 @@ class _Parser:
         return self.compose(placed)
 
     def compose(self, placed: list[_Placed]) -> Codec:
-        """Put keep, sparsifier, rotation and quantizer in their places, in this order, each at most once."""
+        """Put the stages in their places, in the order of `roles`, each at most once."""
         roles: tuple[tuple[str, Iterable[Any]], ...] = (
+            ("trainable", (Trainable,)),
             ("keep", (Keep,)),
+            ("warmup", (Warmup,)),
             ("sparsifier", SPARSIFIERS.values()),
-            ("rotation", (Rotate,)),
+            ("transform", TRANSFORMS.values()),
             ("quantizer", QUANTIZERS.values()),
         )
         parts: dict[str, Any] = {}
@@ -92,19 +95,15 @@ class _Parser:
                 parts[role] = remaining.pop(0).stage
         if remaining:
             stage, position = remaining[0]
-            self.fail(
-                f"{stage.name} can't stand here: the order is keep, sparsifier, rotate, quantizer, each at most once",
-                position,
-            )
+            order = ", ".join(role for role, _ in roles)
+            self.fail(f"{stage.name} can't stand here: the order is {order}, each at most once", position)
         if "quantizer" not in parts:
             names = ", ".join(quantizer.name for quantizer in QUANTIZERS.values())
             self.fail(f"a quantizer is missing at the end, expected one of {names}", len(self.text))
-        if parts["quantizer"].needs_sparsifier and "sparsifier" not in parts:
-            self.fail(
-                f"{parts['quantizer'].name} needs a sparsifier before it, as in 'topk(density=0.01) | ternary'",
-                placed[-1].position,
-            )
-        return Codec(**parts)
+        try:
+            return Codec(**parts)
+        except UsageError as error:
+            self.fail(str(error), placed[-1].position)
 
     def stage(self) -> _Placed:
         name = self.take_kind("name", "a stage's name")

@@ -1,17 +1,20 @@
-"""The codec: keep | sparsify | quantize | entropy-code."""
+"""The codec: leave out, keep, sparsify, transform, quantize, entropy-code."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
+from fedcomp.codecs.decoder import decode_transformed
 from fedcomp.codecs.entropy import compress
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.layout import flatten_finite, layout_of
 from fedcomp.codecs.ledger import ByteLedger
 from fedcomp.codecs.positions import positions_to_gaps
-from fedcomp.codecs.rotate import Rotate, block_cuts, rotate
-from fedcomp.errors import UsageError
+from fedcomp.codecs.trainable import Trainable
+from fedcomp.codecs.warmup import Warmup
+from fedcomp.errors import UsageError, WrongCodec
 from fedcomp.types import ModelSpec
 from fedcomp.wire import (
     Binding,
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
     from fedcomp.codecs.context import CodingContext
-    from fedcomp.codecs.stage import Arrays, Quantizer, Sparsifier, Stage
+    from fedcomp.codecs.stage import Arrays, Quantizer, Sparsifier, Stage, Transform
     from fedcomp.types import ModelDelta, NDArray
 
 
@@ -45,20 +48,29 @@ class Codec:
         quantizer: Turns values into symbols.
         sparsifier: Chooses coordinates; None sends all.
         keep: Which small tensors stay plain floats.
-        rotation: Applied to the values before they are quantized; None leaves them.
+        transform: Applied to the values before they are quantized; None leaves them.
+        trainable: Leaves out tensors that did not change; None sends them too.
+        warmup: Makes the sparsifier denser in the first rounds.
 
     Raises:
-        UsageError: The quantizer needs a sparsifier and there is none.
+        UsageError: A stage lacks another one that it needs, or can't stand behind one.
     """
 
     quantizer: Quantizer
     sparsifier: Sparsifier | None = None
     keep: Keep = field(default_factory=lambda: Keep(below=0))
-    rotation: Rotate | None = None
+    transform: Transform | None = None
+    trainable: Trainable | None = None
+    warmup: Warmup | None = None
 
     def __post_init__(self) -> None:
-        if self.quantizer.needs_sparsifier and self.sparsifier is None:
-            raise UsageError(f"{self.quantizer.name} needs a sparsifier before it")
+        quantizer, transform = self.quantizer, self.transform
+        if quantizer.needs_sparsifier and self.sparsifier is None:
+            raise UsageError(f"{quantizer.name} needs a sparsifier before it, as in 'topk(density=0.01) | ternary'")
+        if transform and transform.needs_whole_tensors and self.sparsifier:
+            raise UsageError(f"{transform.name} can't stand behind {self.sparsifier.name}: it needs whole tensors")
+        if self.warmup and not Warmup.applies_to(self.sparsifier):
+            raise UsageError("warmup needs a sparsifier with a density behind it")
 
     @property
     def is_unbiased(self) -> bool:
@@ -68,19 +80,42 @@ class Codec:
     @property
     def error_bound(self) -> float:
         """Bound of the squared error over the update's squared norm; see `Stage.error_bound`."""
+        if self.transform and not self.transform.preserves_norm and self.quantizer.error_bound > 0:
+            return inf
         return max(stage.error_bound for stage in self._stages())
+
+    @property
+    def is_stateless(self) -> bool:
+        """Whether an update is encoded the same whatever was sent before; else `encode` takes the frame before it."""
+        return self.transform is None or self.transform.is_stateless
 
     def __str__(self) -> str:
         """The codec's text: `parse_codec` reads it back."""
         return " | ".join(_stage_text(stage) for stage in self._stages() if stage != Keep(below=0))
 
+    def _sparsifier_in(self, context: CodingContext | None) -> Sparsifier | None:
+        if self.warmup and self.sparsifier and context:
+            return self.warmup.adjust(self.sparsifier, context.round)
+        return self.sparsifier
+
     def _stages(self) -> list[Stage]:
-        sparsifier: list[Stage] = [self.sparsifier] if self.sparsifier else []
-        rotation: list[Stage] = [self.rotation] if self.rotation else []
-        return [self.keep, *sparsifier, *rotation, self.quantizer]
+        stages: tuple[Stage | None, ...] = (
+            self.trainable,
+            self.keep,
+            self.warmup,
+            self.sparsifier,
+            self.transform,
+            self.quantizer,
+        )
+        return [stage for stage in stages if stage]
 
     def encode(
-        self, delta: ModelDelta, *, rng: Generator | None = None, context: CodingContext | None = None
+        self,
+        delta: ModelDelta,
+        *,
+        rng: Generator | None = None,
+        context: CodingContext | None = None,
+        previous: bytes | None = None,
     ) -> EncodedUpdate:
         """Encode one update.
 
@@ -88,38 +123,54 @@ class Codec:
             delta: Local minus global, every value finite.
             rng: For stochastic stages only.
             context: The moment the update belongs to; without it the frame is bound to none.
+            previous: The frame that this sender encoded last, for codecs that are not stateless; one of another model
+                or codec is passed over.
 
         Raises:
             EncodeError: A value is not finite, or an integer tensor does not fit 64 bits.
             UsageError: A stochastic stage has no rng.
         """
         spec = ModelSpec.of(delta)
-        layout = layout_of(spec, self.keep.below)
+        frozen = self.trainable.find_frozen(delta) if self.trainable else frozenset[int]()
+        layout = layout_of(spec, self.keep.below, frozen)
         kept = self.keep.narrow(flatten_finite(layout.kept, delta))
         arrays: dict[SectionKind, NDArray] = {
             SectionKind.KEPT_FLOATS: kept,
             SectionKind.KEPT_INTS: layout.integers.flatten(delta, "int64"),
         }
         values, cuts, stages = flatten_finite(layout.coded, delta), layout.coded.cuts, []
+        if frozen:
+            stages.append(StageHeader(Trainable.wire_id, Trainable.wire_args(frozen)))
         if self.keep.below:
             stages.append(StageHeader(self.keep.wire_id, (self.keep.below, kept.itemsize * 8)))
-        if self.sparsifier:
-            positions, values, seed = self.sparsifier.select(values, cuts, rng)
+        if sparsifier := self._sparsifier_in(context):
+            positions, values, seed = sparsifier.select(values, cuts, rng)
             cuts = cuts.at(positions)
             if seed is None:
                 arrays[SectionKind.POSITIONS] = positions_to_gaps(positions)
             count = (positions.size,) if seed is None else (positions.size, seed)
-            stages.append(StageHeader(self.sparsifier.wire_id, count))
-        if self.rotation:
-            seed = self.rotation.draw_seed(rng)
-            stages.append(StageHeader(self.rotation.wire_id, (seed,)))
-            cuts, values = block_cuts(values.size), rotate(values, seed)
+            stages.append(StageHeader(sparsifier.wire_id, count))
+        if self.transform:
+            before = None if self.is_stateless or previous is None else decode_transformed(previous, spec)
+            values, key = self.transform.apply(values, cuts, rng, before)
+            cuts = self.transform.cuts_after(cuts, key)
+            stages.append(StageHeader(self.transform.wire_id, (key,)))
         arrays |= self.quantizer.quantize(values, cuts, rng)
         stages.append(StageHeader(self.quantizer.wire_id, self.quantizer.wire_args()))
         binding = context.binding if context else Binding()
         frame = Frame(binding, spec.fingerprint, tuple(stages), _code_sections(arrays))
         data = write_frame(frame)
         return EncodedUpdate(data, ByteLedger.of(frame, len(data)))
+
+    def check_stages(self, headers: tuple[StageHeader, ...]) -> None:
+        """Raise `WrongCodec` unless a frame's stages are those that this codec writes."""
+        asked: list[tuple[int, tuple[int, ...]]] = [(self.quantizer.wire_id, self.quantizer.wire_args())]
+        asked[:0] = [(stage.wire_id, ()) for stage in (self.sparsifier, self.transform) if stage]
+        if self.keep.below:
+            asked.insert(0, (self.keep.wire_id, (self.keep.below,)))
+        found = [header for header in headers if not (self.trainable and header.id == Trainable.wire_id)]
+        if [(header.id, header.args[: len(args)]) for header, (_, args) in zip(found, asked, strict=False)] != asked:
+            raise WrongCodec(f"frame has stages {[(s.id, *s.args) for s in headers]}, expected those of {self}")
 
 
 def _code_sections(arrays: Arrays) -> tuple[Section, ...]:

@@ -8,6 +8,7 @@ from fedcomp.codecs.codebook import Codebook
 from fedcomp.codecs.deadzone import DeadZone
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.log import Log
+from fedcomp.codecs.lowrank import LowRank
 from fedcomp.codecs.nf4 import NF4
 from fedcomp.codecs.plain import Float16, Float32
 from fedcomp.codecs.randk import RandK
@@ -17,12 +18,15 @@ from fedcomp.codecs.sign import Sign
 from fedcomp.codecs.ternary import Ternary
 from fedcomp.codecs.threshold import Threshold
 from fedcomp.codecs.topk import TopK
+from fedcomp.codecs.trainable import Trainable
 from fedcomp.codecs.uniform import Uniform
+from fedcomp.codecs.warmup import Warmup
 
 if TYPE_CHECKING:
-    from fedcomp.codecs.stage import Quantizer, Sparsifier, Stage
+    from fedcomp.codecs.stage import Quantizer, Sparsifier, Stage, Transform
 
 _SPARSIFIERS: tuple[type[Sparsifier], ...] = (TopK, RandK, Threshold, Rows)
+_TRANSFORMS: tuple[type[Transform], ...] = (Rotate, LowRank)
 _QUANTIZERS: tuple[type[Quantizer], ...] = (
     Float32,
     Float16,
@@ -36,8 +40,9 @@ _QUANTIZERS: tuple[type[Quantizer], ...] = (
 )
 
 SPARSIFIERS: dict[int, type[Sparsifier]] = {stage.wire_id: stage for stage in _SPARSIFIERS}
+TRANSFORMS: dict[int, type[Transform]] = {stage.wire_id: stage for stage in _TRANSFORMS}
 QUANTIZERS: dict[int, type[Quantizer]] = {stage.wire_id: stage for stage in _QUANTIZERS}
-_ALL: tuple[type[Stage], ...] = (Keep, *_SPARSIFIERS, Rotate, *_QUANTIZERS)
+_ALL: tuple[type[Stage], ...] = (Trainable, Keep, Warmup, *_SPARSIFIERS, *_TRANSFORMS, *_QUANTIZERS)
 STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in _ALL}
 
 PRESETS: dict[str, str] = {

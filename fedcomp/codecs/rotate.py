@@ -46,15 +46,37 @@ class Rotate:
     wire_id: ClassVar[int] = 24
     is_unbiased: ClassVar[bool] = True
     error_bound: ClassVar[float] = 0.0
+    is_stateless: ClassVar[bool] = True
+    preserves_norm: ClassVar[bool] = True
+    needs_whole_tensors: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_parameters(self)
 
-    def draw_seed(self, rng: Generator | None) -> int:
-        """Return a seed for the signs; raises `UsageError` without an rng."""
+    def apply(
+        self, values: NDArray, cuts: Cuts, rng: Generator | None, previous: NDArray | None
+    ) -> tuple[NDArray, int]:
+        """Return the rotated values and the seed of the signs; raises `UsageError` without an rng."""
         if rng is None:
             raise UsageError("rotate needs a random generator: encode(delta, rng=...)")
-        return int(rng.integers(1 << 32))
+        seed = int(rng.integers(1 << 32))
+        return rotate(values, seed), seed
+
+    @classmethod
+    def cuts_after(cls, cuts: Cuts, key: int) -> Cuts:
+        """Return where the blocks begin."""
+        return block_cuts(cuts.size)
+
+    @classmethod
+    def invert(cls, values: NDArray, cuts: Cuts, key: int) -> NDArray:
+        """Rotate back; `values` are changed."""
+        return rotate_back(values, cuts.size, key)
+
+    @classmethod
+    def parse_wire(cls, args: tuple[int, ...]) -> int:
+        """Return the seed."""
+        (seed,) = args
+        return seed
 
 
 def block_cuts(size: int) -> Cuts:

@@ -1,4 +1,4 @@
-"""What a codec stage is: its parameters, its wire id, and the two roles a stage can have."""
+"""What a codec stage is: its parameters, its wire id, and the roles a stage can have."""
 
 from __future__ import annotations
 
@@ -39,7 +39,6 @@ class Stage(Protocol):
     """A frozen dataclass whose fields, made with `parameter`, are what the codec text may set."""
 
     name: ClassVar[str]
-    wire_id: ClassVar[int]
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
@@ -71,7 +70,13 @@ class Selection(NamedTuple):
     seed: int | None = None
 
 
-class Sparsifier(Stage, Protocol):
+class WireStage(Stage, Protocol):
+    """A stage that a frame names."""
+
+    wire_id: ClassVar[int]
+
+
+class Sparsifier(WireStage, Protocol):
     """Chooses which coordinates travel; `cuts` says where tensors and channels begin."""
 
     def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
@@ -79,7 +84,36 @@ class Sparsifier(Stage, Protocol):
         ...
 
 
-class Quantizer(Stage, Protocol):
+class Transform(WireStage, Protocol):
+    """Rewrites values into others that are cheaper to quantize; one integer, its key, tells how to come back."""
+
+    is_stateless: ClassVar[bool]
+    preserves_norm: ClassVar[bool]
+    needs_whole_tensors: ClassVar[bool]
+
+    def apply(
+        self, values: NDArray, cuts: Cuts, rng: Generator | None, previous: NDArray | None
+    ) -> tuple[NDArray, int]:
+        """Return (new values, key). `previous` is what came out last time, as the receiver has it; it may not fit."""
+        ...
+
+    @classmethod
+    def cuts_after(cls, cuts: Cuts, key: int) -> Cuts:
+        """Return where the new values are cut, for values with these cuts."""
+        ...
+
+    @classmethod
+    def invert(cls, values: NDArray, cuts: Cuts, key: int) -> NDArray:
+        """Return values with these `cuts` from new ones, which may be changed; they may become infinite."""
+        ...
+
+    @classmethod
+    def parse_wire(cls, args: tuple[int, ...]) -> int:
+        """Return the key from the stage's wire arguments; raises `ValueError` if they are none."""
+        ...
+
+
+class Quantizer(WireStage, Protocol):
     """Turns float32 values into few symbols and back; `cuts` says where tensors and channels begin in them."""
 
     needs_sparsifier: ClassVar[bool]

@@ -69,5 +69,5 @@ def test_what_overflows_when_rotated_back_is_refused():
     spec = fedcomp.ModelSpec.of({"w": np.zeros(64, np.float32)})
     values = Section(SectionKind.VALUES, 0, np.full(64, 3e38, np.float32).tobytes())
     frame = Frame(Binding(), spec.fingerprint, (StageHeader(24, (1,)), StageHeader(32)), (values,))
-    with pytest.raises(InvalidValues, match="rotated back"):
+    with pytest.raises(InvalidValues, match="infinite behind rotate"):
         fedcomp.decode(write_frame(frame), spec)

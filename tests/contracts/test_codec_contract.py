@@ -8,16 +8,16 @@ from hypothesis.extra import numpy as hnp
 
 import fedcomp
 from fedcomp.codecs import CodingContext, decode_update
-from fedcomp.codecs.registry import PRESETS, QUANTIZERS, SPARSIFIERS, STAGES
-from fedcomp.errors import EncodeError, SpecMismatch, StaleFrame
+from fedcomp.codecs.registry import PRESETS, QUANTIZERS, SPARSIFIERS, STAGES, TRANSFORMS
+from fedcomp.errors import EncodeError, SpecMismatch, StaleFrame, WrongCodec
 from tests.examples import CORNER_CASES, all_codecs, some_delta
 
 CODECS = all_codecs()
 codecs = pytest.mark.parametrize("codec", CODECS, ids=str)
 
 
-def encode(codec, delta, seed=0, context=None):
-    return codec.encode(delta, rng=np.random.default_rng(seed), context=context)
+def encode(codec, delta, seed=0, context=None, previous=None):
+    return codec.encode(delta, rng=np.random.default_rng(seed), context=context, previous=previous)
 
 
 @codecs
@@ -51,6 +51,14 @@ def test_ledger_sums_to_the_frames_length(codec):
 @codecs
 def test_same_input_and_seed_give_the_same_bytes(codec):
     assert encode(codec, some_delta(), seed=3).frame == encode(codec, some_delta(), seed=3).frame
+
+
+@codecs
+def test_what_was_sent_before_matters_only_where_declared(codec):
+    before, delta = encode(codec, some_delta(seed=8)).frame, some_delta(seed=9)
+    cold, warm = encode(codec, delta).frame, encode(codec, delta, previous=before).frame
+    assert (cold == warm) == codec.is_stateless or not codec.is_stateless
+    assert fedcomp.decode(warm, fedcomp.ModelSpec.of(delta)).keys() == delta.keys()
 
 
 @codecs
@@ -108,6 +116,9 @@ def test_frame_is_bound_to_model_and_moment(codec):
     fedcomp.decode(frame, spec, context=moment)
     with pytest.raises(SpecMismatch):
         fedcomp.decode(frame, fedcomp.ModelSpec(spec.tensors[:-1]))
+    assert fedcomp.decode(frame, spec, codec=codec).keys() == delta.keys()
+    with pytest.raises(WrongCodec):
+        fedcomp.decode(frame, spec, codec=fedcomp.codec("float32" if str(codec) != "float32" else "float16"))
     for other in (
         CodingContext("r", "a", 4, 77),
         CodingContext("r", "b", 3, 77),
@@ -135,9 +146,10 @@ def test_any_finite_array_comes_back_finite(values, codec):
 
 
 def test_every_wire_id_has_one_decoder():
-    ids = [stage.wire_id for stage in STAGES.values()]
+    ids = [stage.wire_id for stage in STAGES.values() if hasattr(stage, "wire_id")]
     assert len(set(ids)) == len(ids)
-    assert all(16 <= id_ < 32 for id_ in SPARSIFIERS)
+    assert all(16 <= id_ < 24 for id_ in SPARSIFIERS)
+    assert all(24 <= id_ < 32 for id_ in TRANSFORMS)
     assert all(id_ >= 32 for id_ in QUANTIZERS)
 
 
@@ -154,7 +166,7 @@ def test_declared_error_bound_holds(codec, case):
     decoded = fedcomp.decode(encode(codec, delta).frame, fedcomp.ModelSpec.of(delta))
     error = sum(float(np.square(decoded[n].astype(np.float64) - delta[n]).sum()) for n in delta)
     norm = sum(float(np.square(delta[n].astype(np.float64)).sum()) for n in delta)
-    rounding = 1e-12 if codec.rotation else 0.0
+    rounding = 1e-12 if codec.transform else 0.0
     assert error <= (codec.error_bound * (1 + 1e-3) + rounding) * norm + 1e-70
 
 
