@@ -82,6 +82,7 @@ class RunConfig(BaseModel):
         "topk(density=0.08) | ternary", description="codec text, preset name, or none for plain float32 arrays"
     )
     residual_decay: float = Field(1.0, ge=0, le=1, description="error feedback: what of a residual survives; 0 is off")
+    momentum_correction: float = Field(0.0, ge=0, lt=1, description="DGC's momentum over a client's updates; 0 is off")
     max_update_norm: float = Field(0.0, ge=0, description="an update with a larger norm is refused; 0 is off")
     max_frame_bytes: int = Field(0, ge=0, description="a longer frame is refused; 0 is the library's cap")
 

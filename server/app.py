@@ -62,6 +62,7 @@ def main(grid: Grid, context: Context) -> None:
         build_strategy(config),
         codec=config.codec,
         residual_decay=config.residual_decay,
+        momentum_correction=config.momentum_correction,
         seed=config.seed,
         limits=frame_limits(config),
         min_replies=config.min_replies,

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flwr.app import ArrayRecord, ConfigRecord, MessageType
+from flwr.app import MessageType
 
-from fedcomp.codecs import CodingContext, ErrorFeedback, decode, parse_codec
+from fedcomp.codecs import CodingContext, ErrorFeedback, parse_codec
+from fedcomp.flower.memory import recall, remember
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
-from fedcomp.flower.records import frame_to_record, only_array_record, to_array_record, to_model
+from fedcomp.flower.records import frame_to_record, only_array_record, to_model
 from fedcomp.seeding import derive_rng
 from fedcomp.types import ModelSpec, fingerprint_model, subtract_models
 
 if TYPE_CHECKING:
-    from flwr.app import Context, Message, RecordDict
+    from flwr.app import Context, Message
     from flwr.clientapp.typing import ClientAppCallable, Mod
-
-    from fedcomp.types import ModelDelta
-
-_TOTAL_KEY = "fedcomp.total"
-_SENT_KEY = "fedcomp.sent"
 
 
 def compression_mod() -> Mod:
@@ -29,8 +25,8 @@ def compression_mod() -> Mod:
     difference, coded as the server's `CompressedStrategy` orders. A server without one orders nothing, and then
     the mod does nothing.
 
-    The residual of error feedback lives in ``context.state`` and is committed only when the server says that it
-    took the update, so a lost or refused update loses nothing and doubles nothing.
+    What error feedback has left lives in ``context.state`` and is committed only when the server says that it took
+    the update, so a lost or refused update loses nothing and doubles nothing.
 
     Returns:
         A mod for ``ClientApp(mods=[compression_mod()])``. As the last of several it sees the app's own reply first.
@@ -59,27 +55,22 @@ def _compress_reply(message: Message, context: Context, call_next: ClientAppCall
 
     key, local = only_array_record(reply.content)
     delta = subtract_models(to_model(local), base)
-    feedback = ErrorFeedback(order.residual_decay)
-    total = feedback.compensate(delta, _uncommitted(context.state, feedback, ModelSpec.of(delta), order.acknowledged))
+    feedback = ErrorFeedback(order.residual_decay, order.momentum_correction)
+    memory = recall(context.state, ModelSpec.of(delta), feedback, order.acknowledged)
+    velocity = feedback.accelerate(delta, memory.velocity)
+    total = feedback.compensate(velocity, memory.residual)
     # Partition ids outlive node ids, which Flower draws anew for each run.
     client = context.node_config.get("partition-id", message.metadata.dst_node_id)
     rng = derive_rng(order.seed, order.round, str(client), "codec")
-    frame = parse_codec(order.codec).encode(total, rng=rng, context=moment).frame
-    if order.residual_decay:
-        context.state[_TOTAL_KEY] = to_array_record(total)
-        context.state[_SENT_KEY] = ConfigRecord({"round": order.round, "frame": frame})
+    codec = parse_codec(order.codec)
+    frame = codec.encode(total, rng=rng, context=moment, previous=memory.frame).frame
+    if feedback.decay or feedback.momentum or not codec.is_stateless:
+        remember(
+            context.state,
+            server_round=order.round,
+            frame=frame,
+            total=total if feedback.decay else None,
+            velocity=velocity if feedback.momentum else None,
+        )
     reply.content[key] = frame_to_record(frame)
     return reply
-
-
-def _uncommitted(state: RecordDict, feedback: ErrorFeedback, spec: ModelSpec, acknowledged: int) -> ModelDelta | None:
-    """Return what the server has not got of everything this client ever had to say; None at first."""
-    total_record, sent = state.get(_TOTAL_KEY), state.get(_SENT_KEY)
-    if not isinstance(total_record, ArrayRecord) or not isinstance(sent, ConfigRecord):
-        return None
-    total = to_model(total_record)
-    if ModelSpec.of(total).fingerprint != spec.fingerprint:
-        return None  # the app trains another model now
-    if sent["round"] != acknowledged:
-        return total
-    return feedback.residual(total, decode(bytes(sent["frame"]), spec))  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ class CompressionOrder:
         seed: The run's seed for stochastic stages.
         round: Server round, from 1.
         residual_decay: See `ErrorFeedback`; 0 switches it off.
+        momentum_correction: See `ErrorFeedback`; 0 switches it off.
         acknowledged: The last round of which the server took this client's update, 0 if none.
     """
 
@@ -31,6 +32,7 @@ class CompressionOrder:
     seed: int
     round: int
     residual_decay: float
+    momentum_correction: float
     acknowledged: int
 
     def to_record(self) -> ConfigRecord:

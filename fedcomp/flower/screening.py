@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from fedcomp.codecs import CodingContext, DecodedUpdate, decode_update
+from fedcomp.codecs import CodingContext, DecodedUpdate, decode_update, parse_codec
 from fedcomp.errors import FrameError, InvalidValues
 from fedcomp.flower.order import NO_CODEC
 from fedcomp.flower.records import frame_from_record, plain_model_from_record
@@ -116,7 +116,8 @@ class Screening:
             update.check_norm(self._limits.max_norm)
             return update
         moment = CodingContext(self._run, str(reply.metadata.src_node_id), self._round, self._fingerprint)
-        return decode_update(frame_from_record(record), self._spec, context=moment, limits=self._limits)
+        frame, codec = frame_from_record(record), parse_codec(self._codec)
+        return decode_update(frame, self._spec, context=moment, limits=self._limits, codec=codec)
 
     def _weight(self, metrics: MetricRecord) -> float:
         for name, value in metrics.items():

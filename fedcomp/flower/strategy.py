@@ -10,7 +10,7 @@ from flwr.app import RecordDict
 from flwr.common.logger import log
 from flwr.serverapp.strategy import Strategy
 
-from fedcomp.codecs import parse_codec
+from fedcomp.codecs import ErrorFeedback, parse_codec
 from fedcomp.errors import FrameError, UsageError
 from fedcomp.flower.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
@@ -43,6 +43,7 @@ class CompressedStrategy(Strategy):
         inner: Any Flower strategy.
         codec: Codec text or preset name; ``"none"`` asks for plain arrays under the same checks and counts.
         residual_decay: Error feedback at the clients, see `ErrorFeedback`; 0 switches it off.
+        momentum_correction: DGC's momentum at the clients, see `ErrorFeedback`; 0 switches it off.
         seed: For the clients' stochastic stages.
         limits: Caps for what a client may send.
         min_replies: Fewest accepted updates for a step.
@@ -59,19 +60,20 @@ class CompressedStrategy(Strategy):
         *,
         codec: str = "thin",
         residual_decay: float = 1.0,
+        momentum_correction: float = 0.0,
         seed: int = 0,
         limits: FrameLimits | None = None,
         min_replies: int = 1,
         on_update: Callable[[int, AcceptedUpdate], None] | None = None,
         on_round: Callable[[RoundTraffic], None] | None = None,
     ) -> None:
-        if not 0 <= residual_decay <= 1:
-            raise UsageError(f"residual decay is {residual_decay}, expected 0 to 1")
+        ErrorFeedback(residual_decay, momentum_correction)  # raises what is out of range here, not at the clients
         if min_replies < 1:
             raise UsageError(f"min_replies is {min_replies}, expected 1 or more")
         self.inner = inner
         self.codec = codec if codec == NO_CODEC else str(parse_codec(codec))
-        self.residual_decay, self.seed, self.min_replies = residual_decay, seed, min_replies
+        self.residual_decay, self.momentum_correction = residual_decay, momentum_correction
+        self.seed, self.min_replies = seed, min_replies
         self.limits = limits or FrameLimits()
         self._on_update, self._on_round = on_update, on_round
         self._acknowledged: dict[int, int] = {}
@@ -105,6 +107,7 @@ class CompressedStrategy(Strategy):
                 seed=self.seed,
                 round=server_round,
                 residual_decay=self.residual_decay,
+                momentum_correction=self.momentum_correction,
                 acknowledged=self._acknowledged.get(message.metadata.dst_node_id, 0),
             )
             self._traffic.downlink_bytes += num_bytes(only_array_record(message.content)[1])

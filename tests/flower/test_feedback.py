@@ -16,7 +16,7 @@ def received(updates):
     return lambda _round, accepted: updates.append(accepted.update.to_delta())
 
 
-def run(*outer_mods, decay=1.0, num_rounds=NUM_ROUNDS):
+def run(*outer_mods, decay=1.0, num_rounds=NUM_ROUNDS, codec=CODEC, momentum=0.0):
     """Run one client and return the sum of what the server took, and what its client sent in total."""
     taken, states = [], []
 
@@ -25,7 +25,13 @@ def run(*outer_mods, decay=1.0, num_rounds=NUM_ROUNDS):
         states.append(to_model(context.state["fedcomp.total"]) if "fedcomp.total" in context.state else None)
         return reply
 
-    strategy, rounds = compressed(toy_inner(num_nodes=1), codec=CODEC, residual_decay=decay, on_update=received(taken))
+    strategy, rounds = compressed(
+        toy_inner(num_nodes=1),
+        codec=codec,
+        residual_decay=decay,
+        momentum_correction=momentum,
+        on_update=received(taken),
+    )
     run_rounds(strategy, toy_client(*outer_mods, watch), num_nodes=1, num_rounds=num_rounds)
     return taken, states, rounds
 
@@ -70,6 +76,55 @@ def test_decay_forgets_and_zero_keeps_no_state():
     expected = local_update(0, 2)["weight"] + 0.5 * (local_update(0, 1)["weight"] - taken[0]["weight"])
     np.testing.assert_allclose(states[1]["weight"], expected, atol=1e-6)
     assert states[1]["weight"].shape == MODEL["weight"].shape
+
+
+def flat(update):
+    return np.concatenate([update["weight"].ravel(), update["bias"]]).astype(np.float64)
+
+
+@pytest.mark.parametrize("lost_round", [None, 2])
+@pytest.mark.parametrize("decay", [1.0, 0.0])
+def test_momentum_correction_is_that_of_the_paper(decay, lost_round):
+    """DGC's algorithm in plain NumPy, sent losslessly: velocity and residual start again where something was taken."""
+    calls = []
+
+    def lose(reply, context):
+        calls.append(1)
+        if len(calls) == lost_round:
+            return Message(Error(0, "the line went dead"), reply_to=_as_request(reply))
+        return reply
+
+    taken, _, _ = run(tamper({0}, lose), codec="topk(density=0.2) | float32", decay=decay, momentum=0.9)
+    velocity, residual, expected = np.zeros(43), np.zeros(43), []
+    for server_round in range(1, NUM_ROUNDS + 1):
+        velocity = 0.9 * velocity + flat(local_update(0, server_round))
+        total = velocity + decay * residual
+        mask = np.abs(total) >= np.sort(np.abs(total))[-9]  # a fifth of 43
+        residual = total
+        if server_round != lost_round:
+            expected.append(total * mask)
+            residual, velocity = total * ~mask, velocity * ~mask
+    for found, wanted in zip(taken, expected, strict=True):
+        np.testing.assert_allclose(flat(found), wanted, atol=1e-5)
+
+
+def test_a_codec_with_a_warm_start_finds_its_last_frame_without_feedback():
+    """With the same update each round, low rank closes in on it only if it goes on from the last factors."""
+
+    def same_update(message, context, call_next):
+        message.content["config"]["server-round"] = 1
+        return call_next(message, context)
+
+    taken = []
+    strategy, _ = compressed(
+        toy_inner(num_nodes=1), codec="lowrank(rank=1) | float32", residual_decay=0.0, on_update=received(taken)
+    )
+    run_rounds(strategy, toy_client(inner_mods=[same_update]), num_nodes=1, num_rounds=8)
+    wanted = local_update(0, 1)["weight"]
+    errors = [np.square(update["weight"] - wanted).sum() for update in taken]
+    singular = np.linalg.svd(wanted, compute_uv=False)
+    assert errors[0] > errors[-1]
+    assert errors[-1] == pytest.approx(np.square(singular[1:]).sum(), rel=0.02)
 
 
 def _as_request(reply):

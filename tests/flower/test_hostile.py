@@ -1,5 +1,7 @@
 """Bad replies are refused with a reason and counted; the round is what the honest clients make it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
@@ -8,6 +10,7 @@ from flwr.serverapp.strategy import FedMedian
 import fedcomp
 from fedcomp.flower import to_array_record
 from fedcomp.flower.records import frame_to_record
+from fedcomp.wire import read_frame, write_frame
 from tests.flower.toy import (
     MODEL,
     assert_model,
@@ -55,6 +58,13 @@ def other_model(reply):
     return with_frame(reply, fedcomp.codec("lossless").encode(delta).frame)
 
 
+def other_codec(reply):
+    """Send everything instead of the sparse update that was asked for, with the binding of the honest frame."""
+    frame = read_frame(frame_of(reply), fedcomp.FrameLimits())
+    dense = fedcomp.codec("lossless").encode(local_update(VICTIM, 1)).frame
+    return with_frame(reply, write_frame(replace(read_frame(dense, fedcomp.FrameLimits()), binding=frame.binding)))
+
+
 def unbound(reply):
     return with_frame(reply, fedcomp.codec("lossless").encode(local_update(VICTIM, 1)).frame)
 
@@ -67,6 +77,7 @@ ATTACKS = {
     "oversized": ("too-large", lambda r: with_frame(r, frame_of(r) + bytes(100_000))),
     "another model": ("wrong-model", other_model),
     "another moment": ("stale", unbound),
+    "another codec": ("wrong-codec", other_codec),
     "plain arrays": ("malformed", lambda r: with_arrays(r, to_array_record(MODEL))),
     "no arrays": ("malformed", lambda r: without(r, "arrays")),
     "two frames": ("malformed", lambda r: with_arrays(r, ArrayRecord({"a": EMPTY, "b": EMPTY}))),

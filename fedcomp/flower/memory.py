@@ -1,0 +1,78 @@
+"""What a client remembers between its rounds: kept in Flower's `Context.state`, so it lives where the client lives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from flwr.app import ArrayRecord, ConfigRecord
+
+from fedcomp.codecs import decode
+from fedcomp.flower.records import to_array_record, to_model
+from fedcomp.types import ModelSpec
+
+if TYPE_CHECKING:
+    from flwr.app import RecordDict
+
+    from fedcomp.codecs import ErrorFeedback
+    from fedcomp.types import ModelDelta
+
+_TOTAL_KEY = "fedcomp.total"
+_VELOCITY_KEY = "fedcomp.velocity"
+_SENT_KEY = "fedcomp.sent"
+
+
+class Memory(NamedTuple):
+    """What is left of all earlier updates.
+
+    Args:
+        residual: What the server has not got of everything this client ever had to say; None if nothing.
+        velocity: The running sum of updates, where there is momentum; None if there is none.
+        frame: The frame that was sent last; None if there is none.
+    """
+
+    residual: ModelDelta | None = None
+    velocity: ModelDelta | None = None
+    frame: bytes | None = None
+
+
+def recall(state: RecordDict, spec: ModelSpec, feedback: ErrorFeedback, acknowledged: int) -> Memory:
+    """Read the memory.
+
+    Only what the server took is subtracted: after a lost or refused update all of it remains.
+
+    Args:
+        state: The client's ``context.state``.
+        spec: The model that is trained; a memory of another one is passed over.
+        feedback: How residual and velocity go on.
+        acknowledged: The last round of which the server took this client's update.
+    """
+    sent = state.get(_SENT_KEY)
+    if not isinstance(sent, ConfigRecord):
+        return Memory()
+    frame = cast("bytes", sent["frame"])
+    total, velocity = _read_delta(state, _TOTAL_KEY, spec), _read_delta(state, _VELOCITY_KEY, spec)
+    if sent["round"] == acknowledged and (total or velocity):
+        received = decode(frame, spec)
+        total = total and feedback.residual(total, received)
+        velocity = velocity and feedback.mask(velocity, received)
+    return Memory(total, velocity, frame)
+
+
+def remember(
+    state: RecordDict, *, server_round: int, frame: bytes, total: ModelDelta | None, velocity: ModelDelta | None
+) -> None:
+    """Write what was meant to be sent, and what was sent; None is not kept."""
+    for key, delta in ((_TOTAL_KEY, total), (_VELOCITY_KEY, velocity)):
+        if delta is not None:
+            state[key] = to_array_record(delta)
+        elif key in state:
+            del state[key]
+    state[_SENT_KEY] = ConfigRecord({"round": server_round, "frame": frame})
+
+
+def _read_delta(state: RecordDict, key: str, spec: ModelSpec) -> ModelDelta | None:
+    record = state.get(key)
+    if not isinstance(record, ArrayRecord):
+        return None
+    delta = to_model(record)
+    return delta if ModelSpec.of(delta).fingerprint == spec.fingerprint else None
