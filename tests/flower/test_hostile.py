@@ -59,10 +59,10 @@ def other_model(reply):
 
 
 def other_codec(reply):
-    """Send everything instead of the sparse update that was asked for, with the binding of the honest frame."""
+    """Send half the bits that were asked for, with the binding of the honest frame."""
     frame = read_frame(frame_of(reply), fedcomp.FrameLimits())
-    dense = fedcomp.codec("lossless").encode(local_update(VICTIM, 1)).frame
-    return with_frame(reply, write_frame(replace(read_frame(dense, fedcomp.FrameLimits()), binding=frame.binding)))
+    other = fedcomp.codec("float16").encode(local_update(VICTIM, 1)).frame
+    return with_frame(reply, write_frame(replace(read_frame(other, fedcomp.FrameLimits()), binding=frame.binding)))
 
 
 def unbound(reply):
