@@ -37,7 +37,11 @@ class Float32:
     def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return the values in the wire's type, clipped to its range."""
         largest = np.finfo(self.name).max
-        return {SectionKind.VALUES: np.clip(values, -largest, largest).astype(self.name)}
+        with np.errstate(over="ignore"):
+            narrowed = values.astype(self.name, copy=False)
+        if narrowed is not values:
+            np.clip(narrowed, -largest, largest, out=narrowed)
+        return {SectionKind.VALUES: narrowed}
 
     def expected(self, count: int, cuts: Cuts) -> Mapping[SectionKind, ArraySpec]:
         """Return one section of plain floats."""
@@ -45,7 +49,7 @@ class Float32:
 
     def dequantize(self, arrays: Arrays, cuts: Cuts) -> NDArray:
         """Return the values as float32; raises `InvalidValues` for NaN and infinity."""
-        values = arrays[SectionKind.VALUES].astype(np.float32)
+        values = arrays[SectionKind.VALUES].astype(np.float32, copy=False)
         if not np.isfinite(values).all():
             raise InvalidValues("values hold NaN or infinity")
         return values

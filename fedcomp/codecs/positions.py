@@ -39,6 +39,14 @@ def gaps_to_positions(gaps: NDArray, size: int) -> NDArray:
     return positions
 
 
+def _smallest(keys: NDArray, count: int) -> NDArray:
+    """Return the coordinates of the `count` smallest keys (one at least), of equal ones the first: increasing."""
+    largest = np.partition(keys, count - 1)[count - 1]
+    chosen = keys < largest
+    chosen[np.flatnonzero(keys == largest)[: count - np.count_nonzero(chosen)]] = True
+    return np.flatnonzero(chosen)
+
+
 def draw_positions(seed: int, count: int, size: int) -> NDArray:
     """Draw `count` of `size` coordinates, uniformly and without repetition.
 
@@ -53,12 +61,11 @@ def draw_positions(seed: int, count: int, size: int) -> NDArray:
     Returns:
         int64, strictly increasing.
     """
-    if count > size // 2:
-        # Few are left out: draw those. The last ones of a full set would take turns without end to come up.
-        chosen = np.ones(size, bool)
-        chosen[draw_positions(seed, size - count, size)] = False
-        return np.flatnonzero(chosen)
     generator = np.random.Philox(key=seed)
+    if count > size // 8:
+        # One by one, the last ones of a full set would take turns without end to come up.
+        keys = generator.random_raw(-(-size // 2)).astype("<u8").view("<u4")[:size]
+        return _smallest(keys, count)
     drawn = np.empty(0, np.int64)
     while drawn.size < count:
         # With what is missing plus a tenth most draws are done in two turns.

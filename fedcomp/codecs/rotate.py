@@ -98,17 +98,22 @@ def rotate(values: NDArray, seed: int) -> NDArray:
     """
     rotated = np.zeros(block_cuts(values.size).size, np.float32)
     np.clip(values, -_MAX / _LARGEST_BLOCK, _MAX / _LARGEST_BLOCK, out=rotated[: values.size])
-    rotated *= _signs(seed, rotated.size)
+    generator = np.random.Philox(key=seed)
     for start, length, count in _runs(values.size):
-        _hadamard(rotated[start : start + length * count].reshape(count, length), inverse=False)
+        part = rotated[start : start + length * count]
+        part *= _signs(generator, part.size)
+        _hadamard(part.reshape(count, length), inverse=False)
     return rotated
 
 
 def rotate_back(rotated: NDArray, size: int, seed: int) -> NDArray:
-    """Invert `rotate`; `rotated` is changed."""
+    """Invert `rotate`; `rotated` is changed, if it can be."""
+    rotated = np.require(rotated, requirements="W")
+    generator = np.random.Philox(key=seed)
     for start, length, count in _runs(size):
-        _hadamard(rotated[start : start + length * count].reshape(count, length), inverse=True)
-    rotated *= _signs(seed, rotated.size)
+        part = rotated[start : start + length * count]
+        _hadamard(part.reshape(count, length), inverse=True)
+        part *= _signs(generator, part.size)
     return rotated[:size]
 
 
@@ -131,10 +136,9 @@ def _runs(size: int) -> Iterator[tuple[int, int, int]]:
         yield full * _LARGEST_BLOCK + start, length, 1
 
 
-def _signs(seed: int, count: int) -> NDArray:
-    """Return +1 and -1 from raw Philox output, whose stream NumPy guarantees."""
-    words = np.random.Philox(key=seed).random_raw(-(-count // 64)).astype("<u8")
-    bits = np.unpackbits(words.view(np.uint8), count=count)
+def _signs(generator: np.random.Philox, count: int) -> NDArray:
+    """Return the next +1 and -1 from raw Philox output, whose stream NumPy guarantees; `count` is a multiple of 64."""
+    bits = np.unpackbits(generator.random_raw(count // 64).astype("<u8").view(np.uint8))
     return np.float32(1) - np.float32(2) * bits
 
 

@@ -224,6 +224,7 @@ def test_drawn_positions_are_a_set_of_the_right_size(seed, count, size):
 def test_drawn_positions_stay_what_they_were():
     """They are part of the format: a change here needs a new format version."""
     assert draw_positions(1, 5, 1000).tolist() == [31, 156, 303, 848, 900]
+    assert draw_positions(1, 5, 12).tolist() == [1, 5, 7, 10, 11]
 
 
 def test_threshold_follows_the_rms():
