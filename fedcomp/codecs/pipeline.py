@@ -169,7 +169,10 @@ class Codec:
         if self.keep.below:
             asked.insert(0, (self.keep.wire_id, (self.keep.below,)))
         found = [header for header in headers if not (self.trainable and header.id == Trainable.wire_id)]
-        if [(header.id, header.args[: len(args)]) for header, (_, args) in zip(found, asked, strict=False)] != asked:
+        as_asked = [id_ for id_, _ in asked] == [header.id for header in found] and all(
+            header.args[: len(args)] == args for header, (_, args) in zip(found, asked, strict=True)
+        )
+        if not as_asked:
             raise WrongCodec(f"frame has stages {[(s.id, *s.args) for s in headers]}, expected those of {self}")
 
 
