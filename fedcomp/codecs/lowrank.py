@@ -1,4 +1,4 @@
-"""`lowrank`: each matrix as the product of two thin ones."""
+"""`lowrank`: each matrix as a sum of few outer products."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from fedcomp.codecs.groups import PIECE, Cuts
 from fedcomp.codecs.stage import check_parameters, parameter
+from fedcomp.codecs.subspace import leading_components
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,21 +25,25 @@ _LARGEST_RANK = 64
 
 @dataclass(frozen=True)
 class LowRank:
-    """Approximate each matrix (a tensor's first axis against all others) by ``left @ right.T`` of a given rank.
+    """Send each matrix (a tensor's first axis against all others) as its leading singular components.
 
-    One power iteration, started from the right factors that were sent last time, so that the factors follow the
-    updates over the rounds; without them, from a fixed random matrix, and once more. The left factor has orthonormal
-    columns. Vectors, and matrices that are no larger than their factors, pass through.
+    A component travels as two vectors, the left and the right singular vector, **both** multiplied by the singular
+    value: then a quantization error of one size does the same harm wherever it falls, so that one step for the whole
+    model (`deadzone`) is reverse water-filling over the components of all tensors, and those below the step vanish.
+    Vectors, and matrices that are no larger than their factors, pass through.
 
-    The projection contracts, so error feedback converges. Products are sums in a fixed order, not matrix products,
-    whose rounding depends on threads and machine.
+    The components are found by subspace iteration, started from the right vectors that were sent last time, so that
+    they follow the updates over the rounds; without them, from fixed random vectors, and once more. The projection
+    contracts, so error feedback converges.
 
     Args:
-        rank: Columns of a factor.
+        rank: Components of a matrix, at most.
 
     References:
-        Vogels et al., PowerSGD, NeurIPS 2019, algorithm 1 and section 4.2 (warm start). There the factors are averaged
-        over the clients between the two halves of the iteration; here each client sends both of its own in one message.
+        Vogels et al., PowerSGD, NeurIPS 2019, algorithm 1 and section 4.2 (warm start). There factors are averaged over
+        the workers between the two halves of an iteration, and the left one is orthonormal; here each client sends
+        both of its own in one message, and both are scaled.
+        Cover and Thomas, Elements of Information Theory, section 10.3.3 (reverse water-filling).
     """
 
     name: ClassVar[str] = "lowrank"
@@ -57,31 +62,23 @@ class LowRank:
     def apply(
         self, values: NDArray, cuts: Cuts, rng: Generator | None, previous: NDArray | None
     ) -> tuple[NDArray, int]:
-        """Return the factors, left before right, and the rank."""
-        factors = _random_start(self.cuts_after(cuts, self.rank).size)
-        is_warm = previous is not None and previous.size == factors.size
+        """Return the components, left vectors before right ones, and the rank."""
+        factors = np.empty(self.cuts_after(cuts, self.rank).size, np.float32)
+        if previous is not None and previous.size != factors.size:
+            previous = None
         for block in _blocks(cuts, self.rank):
             if not block.is_factored:
                 factors[block.factors] = values[block.values]
                 continue
-            right = block.right(factors)
-            if previous is not None and is_warm:
-                right = _warm_start(block.right(previous), right)
-            matrix = values[block.values].reshape(block.shape)
-            # Powers of two: exact, and no product or sum of squares leaves float32's range.
-            scale = _power_of_two_above(matrix)
-            matrix = matrix / scale
-            for _ in range(1 if is_warm else 2):
-                left = _orthonormalize(_times(matrix, right))
-                right = _transposed_times(matrix, left)
-            block.left(factors)[:] = left
-            with np.errstate(over="ignore"):
-                block.right(factors)[:] = np.clip(right * scale, -_MAX, _MAX)
+            start = None if previous is None else block.right(previous)
+            left, right = leading_components(values[block.values].reshape(block.shape), self.rank, start)
+            np.clip(left, -_MAX, _MAX, out=block.left(factors), casting="same_kind")
+            np.clip(right, -_MAX, _MAX, out=block.right(factors), casting="same_kind")
         return factors, self.rank
 
     @classmethod
     def cuts_after(cls, cuts: Cuts, key: int) -> Cuts:
-        """Return where the factors begin: each is a tensor, each of its columns a channel."""
+        """Return where the vectors begin: a matrix's left and right ones are a tensor each, a vector is a channel."""
         tensors, channels = [0], [0]
         for block in _blocks(cuts, key):
             start, end = block.factors.start, block.factors.stop
@@ -97,12 +94,12 @@ class LowRank:
 
     @classmethod
     def invert(cls, values: NDArray, cuts: Cuts, key: int) -> NDArray:
-        """Multiply the factors."""
+        """Add the outer products up."""
         restored = np.empty(cuts.size, np.float32)
         for block in _blocks(cuts, key):
             if block.is_factored:
                 product = restored[block.values].reshape(block.shape)
-                _multiply(block.left(values), block.right(values), out=product)
+                _add_products(block.left(values), block.right(values), out=product)
             else:
                 restored[block.values] = values[block.factors]
         return restored
@@ -117,7 +114,7 @@ class LowRank:
 
 
 class _Block(NamedTuple):
-    """One tensor: where it is among the values, where its factors are, and its shape as a matrix."""
+    """One tensor: where it is among the values, where its vectors are, and its shape as a matrix."""
 
     values: slice
     factors: slice
@@ -130,12 +127,12 @@ class _Block(NamedTuple):
         return _is_worth_it(self.shape, self.rank)
 
     def left(self, factors: NDArray) -> NDArray:
-        """Return the left factor, transposed: (rank, rows), a view."""
+        """Return the left vectors: (rank, rows), a view."""
         rows = self.shape[0]
         return factors[self.factors][: rows * self.rank].reshape(self.rank, rows)
 
     def right(self, factors: NDArray) -> NDArray:
-        """Return the right factor, transposed: (rank, columns), a view."""
+        """Return the right vectors: (rank, columns), a view."""
         rows, columns = self.shape
         return factors[self.factors][rows * self.rank :].reshape(self.rank, columns)
 
@@ -159,53 +156,18 @@ def _blocks(cuts: Cuts, rank: int) -> Iterator[_Block]:
         position += size
 
 
-def _random_start(size: int) -> NDArray:
-    """Return values in [-1, 1) from raw Philox output, whose stream NumPy guarantees: float32."""
-    words = np.random.Philox(key=0).random_raw(-(-size // 2)).astype("<u8").view("<i4")[:size]
-    return words.astype(np.float32) * np.float32(2.0**-31)
+def _add_products(left: NDArray, right: NDArray, out: NDArray) -> None:
+    """Write the sum of the components' outer products, in pieces that stay in the cache.
 
-
-def _power_of_two_above(matrix: NDArray) -> np.float32:
-    largest = max(float(matrix.max()), -float(matrix.min()))
-    _, exponent = np.frexp(largest)
-    return np.float32(2.0 ** min(int(exponent), 127)) if largest else np.float32(1)
-
-
-def _warm_start(previous: NDArray, random: NDArray) -> NDArray:
-    """Return the previous right factor with its columns near 1; a column of zeros would stay zero for ever."""
-    return np.stack(
-        [old / _power_of_two_above(old) if old.any() else new for old, new in zip(previous, random, strict=True)]
-    )
-
-
-def _times(matrix: NDArray, right: NDArray) -> NDArray:
-    """Return ``matrix @ right.T``, transposed: (rank, rows)."""
-    return np.stack([(matrix * column).sum(axis=1) for column in right])
-
-
-def _transposed_times(matrix: NDArray, left: NDArray) -> NDArray:
-    """Return ``matrix.T @ left.T``, transposed: (rank, columns)."""
-    return np.stack([(matrix * column[:, np.newaxis]).sum(axis=0) for column in left])
-
-
-def _orthonormalize(vectors: NDArray) -> NDArray:
-    """Return orthonormal rows (Gram-Schmidt in float64, twice); a row that depends on the others becomes zeros."""
-    rows = vectors.astype(np.float64)
-    for i, row in enumerate(rows):
-        length, others = np.sqrt(np.square(row).sum()), rows[:i]
-        for _ in range(2):
-            shares = (others * row).sum(axis=1, keepdims=True)
-            row -= (shares * others).sum(axis=0)
-        remaining = np.sqrt(np.square(row).sum())
-        row *= 1 / remaining if remaining > 1e-6 * length else 0
-    return rows.astype(np.float32)
-
-
-def _multiply(left: NDArray, right: NDArray, out: NDArray) -> None:
-    """Write ``left.T @ right`` into `out`, in pieces that stay in the cache."""
+    A component's singular value is the geometric mean of its vectors' lengths: one of the two is divided by it.
+    """
+    lengths = [np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1)) for vectors in (left, right)]
+    singular = np.sqrt(lengths[0]) * np.sqrt(lengths[1])
+    used = np.flatnonzero(singular)
+    scaled = (left[used] / singular[used, np.newaxis]).astype(np.float32)
     step = max(1, PIECE // out.shape[1])
     for first in range(0, out.shape[0], step):
         rows = slice(first, first + step)
         out[rows] = 0
-        for a, b in zip(left, right, strict=True):
+        for a, b in zip(scaled, right[used], strict=True):
             out[rows] += a[rows, np.newaxis] * b

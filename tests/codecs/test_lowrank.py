@@ -66,7 +66,7 @@ def test_the_projection_is_near_the_best_one_and_a_warm_start_closes_in_on_it():
     for _ in range(15):
         frame, received = roundtrip("lowrank(rank=3) | float32", delta, frame)
     warm = nmse(received["w"], delta["w"])
-    assert best <= warm < cold < 1.3 * best
+    assert best * 0.999 <= warm < cold < 1.3 * best
     assert warm == pytest.approx(best, rel=0.01)
 
 
@@ -105,8 +105,9 @@ def test_impossible_ranks_are_refused(args):
 
 
 def test_a_product_beyond_float32_is_refused():
+    left, right = [3e38] + [0.0] * 7, [3e38] * 8
     with pytest.raises(InvalidValues, match="infinite"):
-        fedcomp.decode(frame_of(StageHeader(25, (1,)), StageHeader(32), values=[3e38] * 16), SPEC)
+        fedcomp.decode(frame_of(StageHeader(25, (2,)), StageHeader(32), values=left * 2 + right * 2), SPEC)
 
 
 def test_behind_a_sparsifier_it_is_refused():

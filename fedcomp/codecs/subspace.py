@@ -1,0 +1,136 @@
+"""Leading singular components of a matrix, the same bits on every machine.
+
+A matrix product's rounding depends on the library, its threads and the processor. Here factors are rounded to integers
+first, few enough bits that no sum is ever rounded: every order of additions then gives the same product.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from math import ceil, copysign, log2, sqrt
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fedcomp.types import NDArray
+
+_MANTISSA_BITS = 53
+_OVERSAMPLING = 4
+"""Vectors beyond those that are asked for: with them the iteration can't miss a leading one by bad luck."""
+
+
+def leading_components(matrix: NDArray, rank: int, start: NDArray | None) -> tuple[NDArray, NDArray]:
+    """Find the leading singular components by subspace iteration.
+
+    Args:
+        matrix: float32, (m, n), finite.
+        rank: Number of components, at most min(m, n).
+        start: Vectors near the right singular ones, (rank, n); None to start from fixed random ones.
+
+    Returns:
+        Left and right singular vectors, both multiplied by the singular values: float64, (rank, m) and (rank, n), in
+        falling order. A component that the matrix does not have is zeros.
+
+    References:
+        Halko, Martinsson and Tropp, SIAM Review 2011, algorithm 4.4 (randomized subspace iteration).
+    """
+    bits = (_MANTISSA_BITS - ceil(log2(max(matrix.shape)))) // 2
+    exact = _to_integers(matrix, bits)
+    right = _random_vectors(min(rank + _OVERSAMPLING, *matrix.shape), matrix.shape[1])
+    if start is not None:
+        right[:rank] = _refill(start.astype(np.float64), right[:rank])
+    for _ in range(2 if start is None else 1):
+        left = _orthonormalize(_multiply(_rows_to_integers(right, bits), exact.transposed()))
+        right = _multiply(_to_integers(left, bits), exact)
+    rotation, squares = _eigenvectors(_multiply(_to_integers(right, bits), _to_integers(right, bits).transposed()))
+    rotation, lengths = rotation[:rank], np.sqrt(squares[:rank, np.newaxis])
+    return lengths * _combine(rotation, left), _combine(rotation, right)
+
+
+class _Integers(NamedTuple):
+    """Whole numbers in float64, and the power of two that they are multiples of."""
+
+    values: NDArray
+    unit: float
+
+    def transposed(self) -> _Integers:
+        return _Integers(self.values.T, self.unit)
+
+
+def _to_integers(values: NDArray, bits: int) -> _Integers:
+    """Round to multiples of a power of two, the largest magnitude to at most ``2^bits`` of them."""
+    largest = max(float(values.max()), -float(values.min()))
+    _, exponent = np.frexp(largest)
+    unit = 2.0 ** (int(exponent) - bits)
+    integers = np.divide(values, unit, dtype=np.float64)
+    return _Integers(np.rint(integers, out=integers), unit)
+
+
+def _rows_to_integers(rows: NDArray, bits: int) -> _Integers:
+    """Round each row for itself, to one unit: only the directions of the rows matter."""
+    integers = [_to_integers(row, bits).values for row in rows]
+    return _Integers(np.stack(integers), 2.0**-bits)
+
+
+def _multiply(a: _Integers, b: _Integers) -> NDArray:
+    return (a.values @ b.values) * (a.unit * b.unit)
+
+
+def _refill(vectors: NDArray, random: NDArray) -> NDArray:
+    """Replace vectors of zeros: they would stay zeros for ever."""
+    return np.where(vectors.any(axis=1, keepdims=True), vectors, random)
+
+
+def _random_vectors(count: int, size: int) -> NDArray:
+    """Return values in [-1, 1) from raw Philox output, whose stream NumPy guarantees."""
+    words = np.random.Philox(key=0).random_raw(-(-count * size // 2)).astype("<u8").view("<i4")
+    return words[: count * size].reshape(count, size) * 2.0**-31
+
+
+def _orthonormalize(vectors: NDArray) -> NDArray:
+    """Return orthonormal rows (Gram-Schmidt, twice); a row that depends on those before it becomes zeros."""
+    rows = vectors.copy()
+    for i, row in enumerate(rows):
+        length, others = np.sqrt(np.square(row).sum()), rows[:i]
+        for _ in range(2):
+            shares = (others * row).sum(axis=1, keepdims=True)
+            row -= (shares * others).sum(axis=0)
+        remaining = np.sqrt(np.square(row).sum())
+        row *= 1 / remaining if remaining > 1e-6 * length else 0
+    return rows
+
+
+def _eigenvectors(gram: NDArray) -> tuple[NDArray, NDArray]:
+    """Return eigenvectors (rows) and eigenvalues, falling, of a symmetric positive matrix: cyclic Jacobi rotations."""
+    matrix, vectors = gram.copy(), np.eye(len(gram))
+    for _ in range(30):
+        off_diagonal = np.abs(matrix - np.diag(np.diag(matrix)))
+        if off_diagonal.max() <= 1e-12 * np.diag(matrix).max():
+            break
+        for p, q in combinations(range(len(gram)), 2):
+            if matrix[p, q]:
+                turn = _rotation(float(matrix[p, p]), float(matrix[q, q]), float(matrix[p, q]))
+                _turn_rows(matrix, p, q, turn)
+                _turn_rows(matrix.T, p, q, turn)
+                _turn_rows(vectors, p, q, turn)
+    order = np.argsort(-np.diag(matrix), kind="stable")
+    return vectors[order], np.diag(matrix)[order].clip(0)
+
+
+def _rotation(app: float, aqq: float, apq: float) -> tuple[float, float]:
+    """Return cosine and sine that make the off-diagonal element zero."""
+    ratio = (aqq - app) / (2 * apq)
+    tangent = copysign(1 / (abs(ratio) + sqrt(ratio * ratio + 1)), ratio)
+    cosine = 1 / sqrt(tangent * tangent + 1)
+    return cosine, tangent * cosine
+
+
+def _turn_rows(matrix: NDArray, p: int, q: int, turn: tuple[float, float]) -> None:
+    cosine, sine = turn
+    matrix[p], matrix[q] = cosine * matrix[p] - sine * matrix[q], sine * matrix[p] + cosine * matrix[q]
+
+
+def _combine(rotation: NDArray, vectors: NDArray) -> NDArray:
+    """Return ``rotation @ vectors`` as sums in a fixed order."""
+    return np.stack([(weights[:, np.newaxis] * vectors).sum(axis=0) for weights in rotation])
