@@ -63,6 +63,9 @@ def compare_symbols(delta: ModelDelta, bits: int) -> list[PeerResult]:
     }
     if "constriction" not in _absent():
         ways["constriction (range coder)"] = lambda: _range_code(symbols, shares=np.bincount(symbols) / symbols.size)
+    if "nncodec" not in _absent():
+        levels = _as_matrices(delta, symbols.astype(np.int32) - largest)
+        ways["nncodec (DeepCABAC)"] = lambda: _deep_cabac(levels)
     results = _compare(f"{bits}-bit symbols", ways, entropy)
     return results + [PeerResult(f"{bits}-bit symbols", f"{name}: not installed", None) for name in _absent()]
 
@@ -80,6 +83,9 @@ def compare_sparse(delta: ModelDelta, density: float) -> list[PeerResult]:
         "int64 + float32 (as FedLab)": lambda: positions.astype(np.int64).tobytes() + values.tobytes(),
         "zstd 19 over float32": lambda: zstandard.compress(dense.tobytes(), 19),
     }
+    if "nncodec" not in _absent():
+        levels = _as_matrices(delta, np.sign(dense).astype(np.int32))
+        ways["nncodec (DeepCABAC)"] = lambda: _deep_cabac(levels)
     return _compare(f"top {density:.2%} ternary", ways, None)
 
 
@@ -95,6 +101,30 @@ def _compare(what: str, ways: dict[str, Callable[[], bytes]], entropy: float | N
         PeerResult(what, peer, num_bytes, num_bytes / own, num_bytes / entropy if entropy else None, seconds)
         for peer, (num_bytes, seconds) in measured.items()
     ]
+
+
+def _as_matrices(delta: ModelDelta, flat: NDArray) -> list[NDArray]:
+    """Cut a flat vector into the tensors of `delta`, each as channels by all else."""
+    bounds = np.cumsum([0, *(values.size for values in delta.values())])
+    return [
+        flat[left:right].reshape(values.shape[0] if values.ndim > 1 else 1, -1)
+        for values, left, right in zip(delta.values(), bounds[:-1], bounds[1:], strict=True)
+        if values.size
+    ]
+
+
+def _deep_cabac(levels: list[NDArray]) -> bytes:
+    """Code integer matrices as NNCodec does, with its row skipping and optimized parameters: the bare streams."""
+    cabac = importlib.import_module("nncodec.extensions.deepCABAC")
+    streams = []
+    for matrix in levels:
+        encoder = cabac.Encoder()
+        encoder.initCtxModels(10, 1)
+        skipped = (~matrix.any(axis=1)).astype(np.int32)
+        never = cabac.HdspMode.AlwaysOff, np.zeros(2, np.int8)
+        encoder.encodeLayer(matrix, 0, 0, 1, 0, 1, skipped, *never, 0, 0)
+        streams.append(encoder.finish().tobytes())
+    return b"".join(streams)
 
 
 def _absent() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from fedcomp.codecs.stage import Arrays
     from fedcomp.types import NDArray
 
-_TINY = float(np.finfo(np.float32).tiny)
+_TINY, _MAX = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+
+_LARGEST_STEP = 1000.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class DeadZone:
     what reverse water-filling asks for: tensors with small updates are mostly zeros.
 
     Args:
-        step: In root mean squares of the update, above 0.
+        step: In root mean squares of the fresh update (see `Codec.encode`), above 0.
         zone: What is taken off before rounding, 0 (nearest) to 0.5 (down).
         largest: Largest symbol, 1 to 127.
 
@@ -49,24 +51,31 @@ class DeadZone:
     error_bound: ClassVar[float] = 1.0
     needs_sparsifier: ClassVar[bool] = False
 
-    step: float = parameter(above=0.0, maximum=1000.0)
+    step: float = parameter(above=0.0, maximum=_LARGEST_STEP)
     zone: float = parameter(0.2, minimum=0.0, maximum=0.5)
     largest: int = parameter(31, minimum=1, maximum=127)
 
     def __post_init__(self) -> None:
         check_parameters(self)
 
+    def rescaled(self, factor: float) -> Self:
+        """Return the stage with another step."""
+        return replace(self, step=min(self.step * factor, _LARGEST_STEP))
+
     def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return the centroids of all symbols and the symbols, shifted to be unsigned."""
-        rms = root_mean_square(values)
-        step = np.float64(max(self.step * rms, _TINY))
-        symbols = np.empty(values.size, np.uint8)
+        step = np.float32(min(max(self.step * root_mean_square(values), _TINY), _MAX))
+        symbols, sizes = np.empty(values.size, np.uint8), np.empty(PIECE, np.float32)
         for left in range(0, values.size, PIECE):
             piece = values[left : left + PIECE]
-            sizes = np.floor(np.abs(piece) / step + (0.5 - self.zone)).clip(0, self.largest)
-            symbols[left : left + PIECE] = np.copysign(sizes, piece) + self.largest
-        centroids = level_means(values, symbols, np.zeros(self._num_levels))
-        centroids[self.largest] = 0.0  # what is nearly zero is not worth a noise floor
+            level = sizes[: piece.size]
+            np.divide(np.abs(piece), step, out=level)
+            level += np.float32(0.5 - self.zone)
+            np.floor(level, out=level)
+            np.minimum(level, np.float32(self.largest), out=level)
+            symbols[left : left + PIECE] = np.copysign(level, piece, out=level).astype(np.int8).view(np.uint8)
+        symbols += np.uint8(self.largest)  # wraps, as it should
+        centroids = level_means(values, symbols, np.zeros(self._num_levels), passed_over=self.largest)
         return {SectionKind.TABLES: centroids.astype(np.float32), SectionKind.VALUES: symbols}
 
     def expected(self, count: int, cuts: Cuts) -> Mapping[SectionKind, ArraySpec]:

@@ -11,8 +11,9 @@ from fedcomp.codecs.entropy import decompress
 from fedcomp.codecs.groups import Cuts
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.layout import layout_of
-from fedcomp.codecs.positions import draw_positions, gaps_to_positions
+from fedcomp.codecs.positions import draw_positions
 from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS, TRANSFORMS
+from fedcomp.codecs.sections import decode_positions, decode_values
 from fedcomp.codecs.stage import ArraySpec
 from fedcomp.codecs.trainable import Trainable
 from fedcomp.errors import FrameMalformed, InvalidValues, SpecMismatch
@@ -71,16 +72,13 @@ def decode_update(
         codec.check_stages(frame.stages)
     stages = _read_stages(frame.stages)
     layout = _layout(stages, spec)
-    arrays = _decode_sections(frame.sections, _expected_sections(stages, layout))
+    sections = _check_kinds(frame.sections, stages, layout)
+    arrays = _decode_arrays(sections, stages, layout)
     kept = arrays[SectionKind.KEPT_FLOATS].astype(np.float32)
     if not np.isfinite(kept).all():
         raise InvalidValues("kept floats hold NaN or infinity")
-    positions, cuts = None, layout.coded.cuts
-    if stages.num_selected is not None:
-        if stages.seed is None:
-            positions = gaps_to_positions(arrays[SectionKind.POSITIONS], layout.coded.size)
-        else:
-            positions = draw_positions(stages.seed, stages.num_selected, layout.coded.size)
+    positions, cuts = _positions(sections, stages, layout), layout.coded.cuts
+    if positions is not None:
         cuts = cuts.at(positions)
     update = DecodedUpdate(
         layout=layout,
@@ -101,7 +99,7 @@ def decode_transformed(data: bytes, spec: ModelSpec) -> NDArray | None:
     if frame.spec != spec.fingerprint or stages.transform is None or stages.num_selected is not None:
         return None
     layout = _layout(stages, spec)
-    arrays = _decode_sections(frame.sections, _expected_sections(stages, layout))
+    arrays = _decode_arrays(_check_kinds(frame.sections, stages, layout), stages, layout)
     return stages.quantizer.dequantize(arrays, stages.transform.cuts_after(layout.coded.cuts, stages.key))
 
 
@@ -122,17 +120,51 @@ def _layout(stages: _Stages, spec: ModelSpec) -> Layout:
     return layout_of(spec, stages.keep_below, stages.frozen)
 
 
-def _decode_sections(
-    sections: tuple[Section, ...], expected: dict[SectionKind, ArraySpec]
-) -> dict[SectionKind, NDArray]:
+def _check_kinds(found: tuple[Section, ...], stages: _Stages, layout: Layout) -> dict[SectionKind, list[Section]]:
+    """Return the sections by kind, which are those that the stages ask for."""
+    expected = _expected_sections(stages, layout)
+    sections: dict[SectionKind, list[Section]] = {}
+    for section in found:
+        sections.setdefault(section.kind, []).append(section)
     wanted = {kind for kind, spec in expected.items() if spec.length}
-    found = {section.kind for section in sections}
-    if wanted != found:
+    # What is told of rows and columns is the encoder's choice; it must be of use for positions or for dense values.
+    is_of_use = SectionKind.POSITIONS in wanted or (stages.num_selected is None and SectionKind.VALUES in wanted)
+    if wanted != sections.keys() - ({SectionKind.ACTIVITY} if is_of_use else set()):
         raise FrameMalformed(
-            f"frame has sections {sorted(kind.name for kind in found)}, expected {sorted(kind.name for kind in wanted)}"
+            f"frame has sections {sorted(kind.name for kind in sections)}, expected {sorted(k.name for k in wanted)}"
         )
-    arrays = {kind: np.empty(0, spec.dtype) for kind, spec in expected.items() if not spec.length}
-    return arrays | {s.kind: decompress(s.coder, s.data, expected[s.kind]) for s in sections}
+    return sections
+
+
+def _decode_arrays(
+    sections: dict[SectionKind, list[Section]], stages: _Stages, layout: Layout
+) -> dict[SectionKind, NDArray]:
+    """Decode all sections but the positions."""
+    expected = _expected_sections(stages, layout)
+    del expected[SectionKind.POSITIONS]
+    values = expected.pop(SectionKind.VALUES, ArraySpec("uint8", 0))
+    arrays = {
+        kind: decompress(sections[kind][0].coder, sections[kind][0].data, spec) if spec.length else _nothing(spec)
+        for kind, spec in expected.items()
+    }
+    cuts = None if stages.num_selected is not None else stages.cuts_of_values(layout)
+    arrays[SectionKind.VALUES] = decode_values(sections, values, cuts) if values.length else _nothing(values)
+    return arrays
+
+
+def _nothing(spec: ArraySpec) -> NDArray:
+    return np.empty(0, spec.dtype)
+
+
+def _positions(sections: dict[SectionKind, list[Section]], stages: _Stages, layout: Layout) -> NDArray | None:
+    """Return the selected coordinates; None for all."""
+    if stages.num_selected is None:
+        return None
+    if stages.seed is not None:
+        return draw_positions(stages.seed, stages.num_selected, layout.coded.size)
+    if not stages.num_selected:
+        return np.empty(0, np.int64)
+    return decode_positions(sections, stages.num_selected, layout.coded.cuts)
 
 
 class _Stages(NamedTuple):
@@ -157,6 +189,11 @@ class _Stages(NamedTuple):
     transform: type[Transform] | None
     key: int
     quantizer: Quantizer
+
+    def cuts_of_values(self, layout: Layout) -> Cuts:
+        """Return where the quantizer's values are cut; without a sparsifier only."""
+        cuts = layout.coded.cuts
+        return self.transform.cuts_after(cuts, self.key) if self.transform else cuts
 
 
 def _read_stages(headers: tuple[StageHeader, ...]) -> _Stages:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,19 @@ SCALES = ("tensor", "model", "channel", "block")
 
 PIECE = 1 << 15
 """Values that are worked on at a time: 128 KiB of float32 stay in the cache, so several passes cost as one."""
+
+
+class Matrix(NamedTuple):
+    """A tensor in a flat vector of values, seen as its channels by all else."""
+
+    start: int
+    rows: int
+    columns: int
+
+    @property
+    def where(self) -> slice:
+        """Where its values are."""
+        return slice(self.start, self.start + self.rows * self.columns)
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,15 @@ class Cuts:
     def size(self) -> int:
         """Number of values."""
         return int(self.tensors[-1])
+
+    @cached_property
+    def matrices(self) -> tuple[Matrix, ...]:
+        """Every tensor as a matrix: one row a channel, so a vector is one row."""
+        channels = np.unique(self.channels)  # an empty tensor's channel begins where the next one does
+        rows = np.maximum(np.diff(np.searchsorted(channels, self.tensors)), 1)
+        sizes = np.diff(self.tensors)
+        triples = zip(self.tensors[:-1].tolist(), rows.tolist(), (sizes // rows).tolist(), strict=True)
+        return tuple(Matrix(*triple) for triple in triples)
 
     def at(self, positions: NDArray) -> Cuts:
         """Return the cuts of ``values[positions]``, positions strictly increasing."""

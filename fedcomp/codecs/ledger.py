@@ -19,6 +19,7 @@ class ByteLedger:
         header: Magic, version, header, section table and checksum.
         kept: Tensors that are not quantized: small floats and integers.
         positions: Which coordinates travel.
+        activity: What is told of rows and columns, so that positions or values take fewer bytes.
         tables: Steps and magnitudes.
         values: Quantization symbols.
         signs: Signs.
@@ -27,6 +28,7 @@ class ByteLedger:
     header: int
     kept: int
     positions: int
+    activity: int
     tables: int
     values: int
     signs: int
@@ -39,11 +41,14 @@ class ByteLedger:
     @classmethod
     def of(cls, frame: Frame, num_bytes: int) -> ByteLedger:
         """Read the ledger off a parsed frame of `num_bytes` bytes."""
-        size = dict.fromkeys(SectionKind, 0) | {section.kind: len(section.data) for section in frame.sections}
+        size = dict.fromkeys(SectionKind, 0)
+        for section in frame.sections:
+            size[section.kind] += len(section.data)
         return cls(
             header=num_bytes - sum(size.values()),
             kept=size[SectionKind.KEPT_FLOATS] + size[SectionKind.KEPT_INTS],
             positions=size[SectionKind.POSITIONS],
+            activity=size[SectionKind.ACTIVITY],
             tables=size[SectionKind.TABLES],
             values=size[SectionKind.VALUES],
             signs=size[SectionKind.SIGNS],

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 class Log(FixedLevels):
     """Round to ``0`` and ``+-max|x| * 2^-j``, j from 0 to ``2^(bits-1) - 2``.
 
-    The relative error of what is not rounded to zero is at most a third, at any magnitude: for values that span many
-    orders.
+    The relative error is at most a third down to three quarters of the smallest power: for values that span many orders.
 
     Args:
         bits: 2 to 6: 1 to 31 powers.

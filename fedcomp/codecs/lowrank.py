@@ -89,7 +89,7 @@ class LowRank:
                 channels += [*range(start + rows, middle + 1, rows), *range(middle + columns, end + 1, columns)]
             else:
                 tensors.append(end)
-                channels += block.channels.tolist()
+                channels += range(start + block.shape[1], end + 1, block.shape[1] or 1)
         return Cuts(np.array(tensors, np.int64), np.array(channels, np.int64))
 
     @classmethod
@@ -120,7 +120,6 @@ class _Block(NamedTuple):
     factors: slice
     shape: tuple[int, int]
     rank: int
-    channels: NDArray
 
     @property
     def is_factored(self) -> bool:
@@ -143,16 +142,12 @@ def _is_worth_it(shape: tuple[int, int], rank: int) -> bool:
 
 
 def _blocks(cuts: Cuts, rank: int) -> Iterator[_Block]:
-    """Yield the tensors; channels of a tensor are the rows of its matrix."""
+    """Yield the tensors, and where each one's vectors are."""
     position = 0
-    bounds = np.unique(cuts.channels)  # an empty tensor's channel begins where the next one does
-    first = np.searchsorted(bounds, cuts.tensors)
-    for i, (start, end) in enumerate(zip(cuts.tensors[:-1], cuts.tensors[1:], strict=True)):
-        rows = max(int(first[i + 1] - first[i]), 1)
-        shape = rows, int(end - start) // rows
-        size = rank * sum(shape) if _is_worth_it(shape, rank) else int(end - start)
-        channels = bounds[first[i] + 1 : first[i + 1] + 1] - start + position
-        yield _Block(slice(start, end), slice(position, position + size), shape, rank, channels)
+    for matrix in cuts.matrices:
+        shape = matrix.rows, matrix.columns
+        size = rank * sum(shape) if _is_worth_it(shape, rank) else matrix.rows * matrix.columns
+        yield _Block(matrix.where, slice(position, position + size), shape, rank)
         position += size
 
 

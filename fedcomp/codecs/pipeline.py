@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from fedcomp.codecs.decoder import decode_transformed
 from fedcomp.codecs.entropy import compress
+from fedcomp.codecs.groups import root_mean_square
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.layout import flatten_finite, layout_of
 from fedcomp.codecs.ledger import ByteLedger
-from fedcomp.codecs.positions import positions_to_gaps
+from fedcomp.codecs.sections import code_positions, code_values
+from fedcomp.codecs.stage import Relative
 from fedcomp.codecs.trainable import Trainable
 from fedcomp.codecs.warmup import Warmup
 from fedcomp.errors import UsageError, WrongCodec
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
     from fedcomp.codecs.context import CodingContext
+    from fedcomp.codecs.groups import Cuts
     from fedcomp.codecs.stage import Arrays, Quantizer, Sparsifier, Stage, Transform
     from fedcomp.types import ModelDelta, NDArray
 
@@ -93,10 +96,20 @@ class Codec:
         """The codec's text: `parse_codec` reads it back."""
         return " | ".join(_stage_text(stage) for stage in self._stages() if stage != Keep(below=0))
 
-    def _sparsifier_in(self, context: CodingContext | None) -> Sparsifier | None:
-        if self.warmup and self.sparsifier and context:
-            return self.warmup.adjust(self.sparsifier, context.round)
-        return self.sparsifier
+    def _for_round(self, context: CodingContext | None) -> Codec:
+        """Return the codec as its warm-up has it in the context's round."""
+        if not (self.warmup and self.sparsifier and context):
+            return self
+        return replace(self, sparsifier=self.warmup.adjust(self.sparsifier, context.round))
+
+    def _for_share(self, fresh_share: float) -> Codec:
+        """Return the codec for an update of whose rms this share is fresh: relative stages are rescaled."""
+        quantizer, sparsifier = self.quantizer, self.sparsifier
+        if isinstance(quantizer, Relative):
+            quantizer = quantizer.rescaled(fresh_share)
+        if isinstance(sparsifier, Relative):
+            sparsifier = sparsifier.rescaled(fresh_share)
+        return replace(self, quantizer=quantizer, sparsifier=sparsifier)
 
     def _stages(self) -> list[Stage]:
         stages: tuple[Stage | None, ...] = (
@@ -116,6 +129,7 @@ class Codec:
         rng: Generator | None = None,
         context: CodingContext | None = None,
         previous: bytes | None = None,
+        fresh: ModelDelta | None = None,
     ) -> EncodedUpdate:
         """Encode one update.
 
@@ -125,6 +139,9 @@ class Codec:
             context: The moment the update belongs to; without it the frame is bound to none.
             previous: The frame that this sender encoded last, for codecs that are not stateless; one of another model
                 or codec is passed over.
+            fresh: What of `delta` is new, where it holds a residual, too. Steps and thresholds in root mean squares
+                then are in those of `fresh`: in those of the sum they would grow with the residual, which would grow
+                in turn, until next to nothing is sent.
 
         Raises:
             EncodeError: A value is not finite, or an integer tensor does not fit 64 bits.
@@ -133,34 +150,45 @@ class Codec:
         spec = ModelSpec.of(delta)
         frozen = self.trainable.find_frozen(delta) if self.trainable else frozenset[int]()
         layout = layout_of(spec, self.keep.below, frozen)
+        values = flatten_finite(layout.coded, delta)
+        codec = self._for_round(context)
+        if fresh is not None and any(isinstance(stage, Relative) for stage in self._stages()):
+            codec = codec._for_share(_fresh_share(flatten_finite(layout.coded, fresh), values))
         kept = self.keep.narrow(flatten_finite(layout.kept, delta))
-        arrays: dict[SectionKind, NDArray] = {
-            SectionKind.KEPT_FLOATS: kept,
-            SectionKind.KEPT_INTS: layout.integers.flatten(delta, "int64"),
-        }
-        values, cuts, stages = flatten_finite(layout.coded, delta), layout.coded.cuts, []
-        if frozen:
-            stages.append(StageHeader(Trainable.wire_id, Trainable.wire_args(frozen)))
+        integers = layout.integers.flatten(delta, "int64")
+        before = None if self.is_stateless or previous is None else decode_transformed(previous, spec)
+        stages, sections = codec._code(values, layout.coded.cuts, rng, before)
         if self.keep.below:
-            stages.append(StageHeader(self.keep.wire_id, (self.keep.below, kept.itemsize * 8)))
-        if sparsifier := self._sparsifier_in(context):
-            positions, values, seed = sparsifier.select(values, cuts, rng)
-            cuts = cuts.at(positions)
+            stages.insert(0, StageHeader(self.keep.wire_id, (self.keep.below, kept.itemsize * 8)))
+        if frozen:
+            stages.insert(0, StageHeader(Trainable.wire_id, Trainable.wire_args(frozen)))
+        sections += _plain_sections({SectionKind.KEPT_FLOATS: kept, SectionKind.KEPT_INTS: integers})
+        sections.sort(key=lambda section: section.kind)
+        binding = context.binding if context else Binding()
+        frame = Frame(binding, spec.fingerprint, tuple(stages), tuple(sections))
+        data = write_frame(frame)
+        return EncodedUpdate(data, ByteLedger.of(frame, len(data)))
+
+    def _code(
+        self, values: NDArray, cuts: Cuts, rng: Generator | None, before: NDArray | None
+    ) -> tuple[list[StageHeader], list[Section]]:
+        """Sparsify, transform, quantize and entropy-code a flat vector."""
+        stages, sections = [], []
+        if self.sparsifier:
+            positions, values, seed = self.sparsifier.select(values, cuts, rng)
             if seed is None:
-                arrays[SectionKind.POSITIONS] = positions_to_gaps(positions)
+                sections += code_positions(positions, cuts)
+            cuts = cuts.at(positions)
             count = (positions.size,) if seed is None else (positions.size, seed)
-            stages.append(StageHeader(sparsifier.wire_id, count))
+            stages.append(StageHeader(self.sparsifier.wire_id, count))
         if self.transform:
-            before = None if self.is_stateless or previous is None else decode_transformed(previous, spec)
             values, key = self.transform.apply(values, cuts, rng, before)
             cuts = self.transform.cuts_after(cuts, key)
             stages.append(StageHeader(self.transform.wire_id, (key,)))
-        arrays |= self.quantizer.quantize(values, cuts, rng)
+        arrays = dict(self.quantizer.quantize(values, cuts, rng))
         stages.append(StageHeader(self.quantizer.wire_id, self.quantizer.wire_args()))
-        binding = context.binding if context else Binding()
-        frame = Frame(binding, spec.fingerprint, tuple(stages), _code_sections(arrays))
-        data = write_frame(frame)
-        return EncodedUpdate(data, ByteLedger.of(frame, len(data)))
+        sections += code_values(arrays.pop(SectionKind.VALUES, None), None if self.sparsifier else cuts)
+        return stages, sections + _plain_sections(arrays)
 
     def check_stages(self, headers: tuple[StageHeader, ...]) -> None:
         """Raise `WrongCodec` unless a frame's stages are those that this codec writes."""
@@ -176,8 +204,17 @@ class Codec:
             raise WrongCodec(f"frame has stages {[(s.id, *s.args) for s in headers]}, expected those of {self}")
 
 
-def _code_sections(arrays: Arrays) -> tuple[Section, ...]:
-    return tuple(Section(kind, *compress(arrays[kind])) for kind in sorted(arrays) if arrays[kind].size)
+def _plain_sections(arrays: Arrays) -> list[Section]:
+    return [Section(kind, *compress(array)) for kind, array in arrays.items() if array.size]
+
+
+def _fresh_share(fresh: NDArray, total: NDArray) -> float:
+    """Return the rms of what is new over that of all, 1 if nothing is new and at least 1/16.
+
+    A client whose updates fade would else send all that has gathered at a precision that nobody needs.
+    """
+    parts = root_mean_square(fresh), root_mean_square(total)
+    return max(parts[0] / parts[1], 1 / 16) if all(parts) else 1.0
 
 
 def _stage_text(stage: Stage) -> str:

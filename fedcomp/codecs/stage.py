@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, Field, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 from fedcomp.errors import UsageError
 
@@ -137,6 +137,15 @@ class Quantizer(WireStage, Protocol):
     @classmethod
     def from_wire(cls, args: tuple[int, ...]) -> Self:
         """Rebuild the stage from `wire_args`; raises `ValueError` for arguments of the wrong number or range."""
+        ...
+
+
+@runtime_checkable
+class Relative(Protocol):
+    """A stage with a parameter in root mean squares of what it is given."""
+
+    def rescaled(self, factor: float) -> Self:
+        """Return the stage with that parameter multiplied, as far as its range goes."""
         ...
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from fedcomp.codecs.groups import Cuts
     from fedcomp.types import NDArray
 
+_LARGEST_SIGMAS = 1000.0
+
 
 @dataclass(frozen=True)
 class Threshold:
-    """Keep coordinates whose magnitude is at least `sigmas` times the root mean square of the update.
+    """Keep coordinates whose magnitude is at least `sigmas` times the root mean square of the fresh update.
 
     The number that travels follows the update's shape: heavy tails send more. No sorting: one read and one compare.
 
@@ -36,10 +38,14 @@ class Threshold:
     is_unbiased: ClassVar[bool] = False
     error_bound: ClassVar[float] = 1.0
 
-    sigmas: float = parameter(minimum=0.0, maximum=1000.0)
+    sigmas: float = parameter(minimum=0.0, maximum=_LARGEST_SIGMAS)
 
     def __post_init__(self) -> None:
         check_parameters(self)
+
+    def rescaled(self, factor: float) -> Self:
+        """Return the stage with another threshold."""
+        return replace(self, sigmas=min(self.sigmas * factor, _LARGEST_SIGMAS))
 
     def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
         """Choose by magnitude; deterministic."""

@@ -63,7 +63,7 @@ def _compress_reply(message: Message, context: Context, call_next: ClientAppCall
     client = context.node_config.get("partition-id", message.metadata.dst_node_id)
     rng = derive_rng(order.seed, order.round, str(client), "codec")
     codec = parse_codec(order.codec)
-    frame = codec.encode(total, rng=rng, context=moment, previous=memory.frame).frame
+    frame = codec.encode(total, rng=rng, context=moment, previous=memory.frame, fresh=velocity).frame
     if feedback.decay or feedback.momentum or not codec.is_stateless:
         remember(
             context.state,

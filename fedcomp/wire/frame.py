@@ -23,7 +23,7 @@ _CHECKSUM_BYTES = 8
 
 
 class SectionKind(enum.IntEnum):
-    """What a section holds. Sections stand in this order, each kind at most once."""
+    """What a section holds. Sections stand in this order, each kind at most once; values may stand in several."""
 
     KEPT_FLOATS = 1
     KEPT_INTS = 2
@@ -31,6 +31,7 @@ class SectionKind(enum.IntEnum):
     TABLES = 4
     VALUES = 5
     SIGNS = 6
+    ACTIVITY = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,8 @@ def _cut_sections(fields: list[int], body: memoryview, limits: FrameLimits) -> t
     if len(fields) // 3 > limits.max_sections:
         raise FrameTooLarge(f"frame has {len(fields) // 3} sections, at most {limits.max_sections} are allowed")
     triples = list(zip(fields[0::3], fields[1::3], fields[2::3], strict=True))
-    if not all(earlier[0] < later[0] for earlier, later in pairwise(triples)):
+    kinds = [kind for kind, _, _ in triples]
+    if not all(kind < after or kind == after == SectionKind.VALUES for kind, after in pairwise(kinds)):
         raise FrameMalformed("sections are not in order, or one kind stands twice")
     if sum(length for _, _, length in triples) != len(body):
         raise FrameMalformed(

@@ -25,7 +25,7 @@ class FrameLimits:
 
     max_frame_bytes: int = 1 << 28
     max_header_bytes: int = 4096
-    max_sections: int = 16
+    max_sections: int = 160
     max_norm: float = float("inf")
 
     def __post_init__(self) -> None:

@@ -159,7 +159,8 @@ def test_log_levels_are_powers_of_two_of_the_largest(values):
     kept = decoded != 0
     powers = np.log2(np.abs(decoded[kept]) / largest) if largest else np.empty(0)
     np.testing.assert_allclose(powers, np.rint(powers), atol=1e-5)
-    assert (np.abs(decoded - values)[kept] <= np.abs(values)[kept] * (1 / 3 + 1e-4) + 1e-37).all()
+    in_range = np.abs(values) >= largest * 2.0**-14 * 0.75
+    assert (np.abs(decoded - values)[in_range] <= np.abs(values)[in_range] * (1 / 3 + 1e-4) + 1e-37).all()
 
 
 def test_dead_zone_spends_less_than_nf4_at_the_same_error():

@@ -1,0 +1,101 @@
+"""Positions and values as sections: with what is told of rows and columns first, where that makes them smaller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fedcomp.codecs import cropping, grouping
+from fedcomp.codecs.entropy import compress, decompress
+from fedcomp.codecs.positions import gaps_to_positions, positions_to_gaps
+from fedcomp.codecs.stage import ArraySpec
+from fedcomp.errors import FrameMalformed
+from fedcomp.wire import Section, SectionKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fedcomp.codecs.groups import Cuts
+    from fedcomp.types import NDArray
+
+_FEWEST_LINES = 64
+_FEWEST_POSITIONS = 64
+
+
+def code_positions(positions: NDArray, cuts: Cuts) -> list[Section]:
+    """Return the positions' section, and the one that tells which rows and columns are alive if both are smaller.
+
+    Args:
+        positions: int64, strictly increasing.
+        cuts: Of the vector that they point into.
+    """
+    if not positions.size:
+        return []
+    plain = [Section(SectionKind.POSITIONS, *compress(positions_to_gaps(positions)))]
+    if positions.size < _FEWEST_POSITIONS or grouping.count_lines(cuts) < _FEWEST_LINES:
+        return plain
+    alive = cropping.find_alive(positions, cuts)
+    if alive.all():
+        return plain
+    cropped = [
+        Section(SectionKind.POSITIONS, *compress(positions_to_gaps(cropping.crop(positions, cuts, alive)))),
+        Section(SectionKind.ACTIVITY, *compress(cropping.pack_alive(alive))),
+    ]
+    return min(plain, cropped, key=_num_bytes)
+
+
+def decode_positions(sections: Mapping[SectionKind, Sequence[Section]], count: int, cuts: Cuts) -> NDArray:
+    """Invert `code_positions`: int64, strictly increasing, below ``cuts.size``.
+
+    Raises:
+        FrameError: The sections do not hold `count` such positions.
+    """
+    gaps = _decompress(sections[SectionKind.POSITIONS], [ArraySpec("uint32", count)])
+    if SectionKind.ACTIVITY not in sections:
+        return gaps_to_positions(gaps[0], cuts.size)
+    packed = _decompress(sections[SectionKind.ACTIVITY], [ArraySpec("uint8", cropping.packed_size(cuts))])
+    alive = cropping.unpack_alive(packed[0], cuts)
+    return cropping.uncrop(gaps_to_positions(gaps[0], cropping.cropped_size(cuts, alive)), cuts, alive)
+
+
+def code_values(values: NDArray | None, cuts: Cuts | None) -> list[Section]:
+    """Return the values' sections: one, or the rows' and columns' classes and one for each group.
+
+    Args:
+        values: Symbols or floats; None or empty for none.
+        cuts: Where tensors and channels are among them; None if that tells nothing about them.
+    """
+    if values is None or not values.size:
+        return []
+    if cuts and values.dtype.kind == "u" and grouping.count_lines(cuts) >= _FEWEST_LINES:
+        classes = grouping.classify_lines(values, cuts)
+        if grouping.is_worth_it(values, cuts, classes):
+            groups = grouping.group(values, cuts, classes)
+            activity = Section(SectionKind.ACTIVITY, *compress(classes))
+            return [activity, *(Section(SectionKind.VALUES, *compress(symbols)) for symbols in groups)]
+    return [Section(SectionKind.VALUES, *compress(values))]
+
+
+def decode_values(sections: Mapping[SectionKind, Sequence[Section]], expected: ArraySpec, cuts: Cuts | None) -> NDArray:
+    """Invert `code_values`.
+
+    Raises:
+        FrameError: The sections do not hold what is expected.
+    """
+    if SectionKind.ACTIVITY not in sections or cuts is None:
+        return _decompress(sections[SectionKind.VALUES], [expected])[0]
+    lines = ArraySpec("uint8", grouping.count_lines(cuts))
+    (classes,) = _decompress(sections[SectionKind.ACTIVITY], [lines])
+    sizes = grouping.group_sizes(cuts, classes)
+    groups = _decompress(sections[SectionKind.VALUES], [ArraySpec(expected.dtype, size) for size in sizes])
+    return grouping.ungroup(groups, cuts, classes)
+
+
+def _decompress(sections: Sequence[Section], expected: Sequence[ArraySpec]) -> list[NDArray]:
+    if len(sections) != len(expected):
+        raise FrameMalformed(f"{len(sections)} sections of one kind, expected {len(expected)}")
+    return [decompress(s.coder, s.data, spec) for s, spec in zip(sections, expected, strict=True)]
+
+
+def _num_bytes(sections: list[Section]) -> int:
+    # A section's entry in the header takes four bytes or more.
+    return sum(len(section.data) + 4 for section in sections)
