@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 from dataclasses import MISSING, fields, replace
 
+import ml_dtypes
 import numpy as np
 
 from fedcomp.codecs import Codec
@@ -101,4 +102,7 @@ CORNER_CASES = {
     "only integers": {"n": np.arange(-3, 9)},
     "float64": {"w": np.linspace(-1, 1, 11)},
     "float16": {"w": np.linspace(-1, 1, 11).astype(np.float16)},
+    "bfloat16": {"w": np.linspace(-1, 1, 12).astype(ml_dtypes.bfloat16).reshape(3, 4)},
+    "five axes": {"w": np.linspace(-1, 1, 48, dtype=np.float32).reshape(2, 3, 2, 2, 2)},
+    "big-endian": {"w": np.linspace(-1, 1, 12).astype(">f4").reshape(3, 4)},
 }

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Log(FixedLevels):
     """Round to ``0`` and ``+-max|x| * 2^-j``, j from 0 to ``2^(bits-1) - 2``.
 
-    The relative error is at most a third down to three quarters of the smallest power: for values that span many orders.
+    The relative error is at most a third down to three quarters of the smallest power: for values that span
+    many orders.
 
     Args:
         bits: 2 to 6: 1 to 31 powers.
@@ -36,7 +37,7 @@ class Log(FixedLevels):
     @property
     def levels(self) -> NDArray:
         """The levels, ascending."""
-        powers = np.float32(2.0) ** -np.arange((1 << (self.bits - 1)) - 1, dtype=np.float32)
+        powers = np.ldexp(np.float32(1), -np.arange((1 << (self.bits - 1)) - 1))
         return np.concatenate([-powers, [np.float32(0)], powers[::-1]])
 
     def wire_args(self) -> tuple[int, ...]:

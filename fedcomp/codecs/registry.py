@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fedcomp.codecs.codebook import Codebook
 from fedcomp.codecs.deadzone import DeadZone
+from fedcomp.codecs.eden import Eden
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.log import Log
 from fedcomp.codecs.lowrank import LowRank
@@ -37,6 +38,7 @@ _QUANTIZERS: tuple[type[Quantizer], ...] = (
     Log,
     Codebook,
     DeadZone,
+    Eden,
 )
 
 SPARSIFIERS: dict[int, type[Sparsifier]] = {stage.wire_id: stage for stage in _SPARSIFIERS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -156,7 +157,7 @@ def _hadamard(blocks: NDArray, *, inverse: bool) -> None:
     _butterflies(matrices)
     turned = np.ascontiguousarray(matrices.transpose(0, 2, 1))
     _butterflies(turned)
-    np.multiply(turned.reshape(count, length), np.float32(length**-0.5), out=blocks)
+    np.multiply(turned.reshape(count, length), np.float32(1 / sqrt(length)), out=blocks)
 
 
 def _butterflies(matrices: NDArray) -> None:

@@ -63,7 +63,9 @@ class Uniform:
     def __post_init__(self) -> None:
         check_parameters(self)
         if self.bits == 1 and not self.affine:
-            raise ParameterError("bits", "uniform: bits is 1, which only affine=true has levels for")
+            raise ParameterError(
+                "bits", "uniform: bits is 1, which has no symmetric levels beside zero: set affine=true, or use sign"
+            )
 
     @property
     def is_unbiased(self) -> bool:

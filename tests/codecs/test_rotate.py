@@ -42,16 +42,25 @@ def nmse(text, values, seed):
 
 @pytest.mark.parametrize("source", ["normal", "laplace", "lognormal"])
 @pytest.mark.parametrize(
-    ("text", "theory"), [("rotate | sign(unbiased=true)", np.pi / 2 - 1), ("rotate | sign", 1 - 2 / np.pi)]
+    ("text", "theory"),
+    [
+        ("rotate | sign(unbiased=true)", np.pi / 2 - 1),
+        ("rotate | sign", 1 - 2 / np.pi),
+        ("rotate | eden(bits=1)", np.pi / 2 - 1),
+        ("rotate | eden(bits=2)", 0.13312),
+        ("rotate | eden(bits=2, unbiased=false)", 0.11748),
+        ("rotate | eden(bits=4)", 0.009592),
+    ],
 )
-def test_one_bit_error_is_that_of_the_theory_whatever_the_source(source, text, theory):
+def test_error_is_that_of_the_theory_whatever_the_source(source, text, theory):
     values = getattr(np.random.default_rng(3), source)(size=200_000).astype(np.float32)
     assert nmse(text, values, seed=0) == pytest.approx(theory, rel=0.02)
 
 
-def test_one_bit_is_unbiased():
+@pytest.mark.parametrize("text", ["rotate | sign(unbiased=true)", "rotate | eden(bits=2)"])
+def test_it_is_unbiased(text):
     values = np.random.default_rng(0).laplace(size=1024).astype(np.float32)
-    codec, spec = fedcomp.codec("rotate | sign(unbiased=true)"), fedcomp.ModelSpec.of({"w": values})
+    codec, spec = fedcomp.codec(text), fedcomp.ModelSpec.of({"w": values})
     frames = [codec.encode({"w": values}, rng=np.random.default_rng(seed)).frame for seed in range(2000)]
     decoded = np.array([fedcomp.decode(frame, spec)["w"] for frame in frames])
     deviation = (decoded.mean(axis=0) - values) / (decoded.std(axis=0) / np.sqrt(len(decoded)))

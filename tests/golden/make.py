@@ -25,6 +25,7 @@ CODECS = {
     "codebook": "codebook(levels=8)",
     "codebook-quantile": "topk(density=0.3) | codebook(levels=4, fit=quantile, scale=model)",
     "deadzone": "deadzone(step=1.5)",
+    "eden": "rotate | eden(bits=2)",
     "lowrank-uniform": "lowrank(rank=2) | uniform(bits=8, scale=channel)",
     "trainable-keep-nf4": "trainable | keep(below=64) | nf4",
     "rows-uniform": "rows(density=0.1) | uniform(bits=8)",
