@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from fedcomp.codecs.groups import SCALES, read_scale_args, reduce_groups, scale_args, spread
+from fedcomp.codecs.groups import SCALES, read_scale_args, reduce_groups, scale_args, spread, sum_groups
 from fedcomp.codecs.levels import look_up, nearest
 from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
 from fedcomp.errors import InvalidValues
@@ -79,7 +79,7 @@ class Eden:
         """Return scales and indices of levels."""
         bounds = cuts.by(self.scale, self.block)
         counts = np.maximum(np.diff(bounds), 1)
-        squares = reduce_groups(np.add, np.square(values, dtype=np.float64), bounds)
+        squares = sum_groups(lambda piece: np.square(piece, dtype=np.float64), values, bounds)
         rms = np.sqrt(squares / counts).clip(_TINY, _MAX).astype(np.float32)
         symbols, products = np.empty(values.size, np.uint8), np.empty(values.size, np.float32)
         for piece, unit in spread(rms, bounds):
@@ -90,7 +90,7 @@ class Eden:
         if self.unbiased:
             factors = np.where(inner > 0, counts / np.where(inner > 0, inner, 1), 0)
         else:
-            norms = reduce_groups(np.add, np.square(look_up(symbols, self.levels), out=products), bounds)
+            norms = sum_groups(lambda piece: np.square(self.levels).take(piece), symbols, bounds)
             factors = inner / np.maximum(norms, _TINY)
         # The largest level is below 4 scales, so that what is decoded is finite.
         scales = np.where(squares > 0, rms * factors, 0).clip(max=_MAX / 4)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fedcomp.types import NDArray
 
@@ -92,6 +92,18 @@ def reduce_groups(reduce: np.ufunc, values: NDArray, bounds: NDArray) -> NDArray
     if filled.any():
         result[filled] = reduce.reduceat(values, bounds[:-1][filled])
     return result
+
+
+def sum_groups(function: Callable[[NDArray], NDArray], values: NDArray, bounds: NDArray) -> NDArray:
+    """Return the sum of ``function(values)`` over each group, float64; the function is called on small pieces."""
+    sums = np.zeros(bounds.size - 1)
+    for left in range(0, values.size, PIECE):
+        right = min(left + PIECE, values.size)
+        first = np.searchsorted(bounds, left, side="right") - 1
+        last = np.searchsorted(bounds, right, side="left")
+        local = bounds[first : last + 1].clip(left, right) - left
+        sums[first:last] += reduce_groups(np.add, function(values[left:right]).astype(np.float64), local)
+    return sums
 
 
 def largest_magnitudes(values: NDArray, bounds: NDArray) -> NDArray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fedcomp.codecs.groups import reduce_groups
+from fedcomp.codecs.groups import sum_groups
 from fedcomp.codecs.stage import Selection, check_parameters, parameter
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Rows:
     def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
         """Choose whole channels; of equal ones the first."""
         sizes = np.diff(cuts.channels)
-        sums = reduce_groups(np.add, np.square(values, dtype=np.float64), cuts.channels)
+        sums = sum_groups(lambda piece: np.square(piece, dtype=np.float64), values, cuts.channels)
         means = np.where(sizes > 0, sums / np.maximum(sizes, 1), -1.0)
         count = max(1, round(self.density * np.count_nonzero(sizes)))
         chosen = np.zeros(sizes.size, bool)

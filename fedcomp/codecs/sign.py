@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from fedcomp.codecs.groups import SCALES, read_scale_args, reduce_groups, scale_args, spread
+from fedcomp.codecs.groups import SCALES, read_scale_args, scale_args, spread, sum_groups
 from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
 from fedcomp.codecs.ternary import unpack_signs
 from fedcomp.errors import InvalidValues
@@ -67,9 +67,9 @@ class Sign:
     def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return magnitudes and packed signs."""
         bounds = cuts.by(self.scale, self.block)
-        sums = reduce_groups(np.add, np.abs(values, dtype=np.float64), bounds)
+        sums = sum_groups(np.abs, values, bounds)
         if self.unbiased:
-            squares = reduce_groups(np.add, np.square(values, dtype=np.float64), bounds)
+            squares = sum_groups(lambda piece: np.square(piece, dtype=np.float64), values, bounds)
             magnitudes = (squares / np.where(sums > 0, sums, 1)).clip(max=_MAX)
         else:
             magnitudes = sums / np.maximum(np.diff(bounds), 1)
