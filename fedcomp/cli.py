@@ -7,7 +7,7 @@ import sys
 import traceback
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import click
 import typer
@@ -118,31 +118,75 @@ def bench_options() -> None:
     """Benchmarks: both sides in one run, medians and ratios."""
 
 
-@bench.command(name="codecs", epilog="Example: fedcomp bench codecs --codec q4 --codec thin --json bench/codecs.json")
+@bench.command(name="codecs", epilog="Example: fedcomp bench codecs --train configs/fashion.toml --plots bench/")
 def bench_codecs(
-    codec: Annotated[list[str] | None, typer.Option(help="Codec text or preset; default a choice of presets.")] = None,
-    delta: Annotated[list[Path] | None, typer.Option(exists=True, help="A real update, .safetensors.")] = None,
-    parameters: Annotated[int, typer.Option(min=1, help="Size of the synthetic updates.")] = 1_663_370,
+    codec: Annotated[list[str] | None, typer.Option(help="Codec text or preset; default those of the bars.")] = None,
+    delta: Annotated[list[Path] | None, typer.Option(exists=True, help="An update, .safetensors.")] = None,
+    train: Annotated[
+        Path | None, typer.Option(exists=True, help="Whose updates to measure, after some rounds; default digits.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of that training; 0 for none.")] = 5,
+    parameters: Annotated[int, typer.Option(min=0, help="Size of the synthetic updates; 0 for none.")] = 1_663_370,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
+    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Measure many codecs and draw them here.")] = None,
 ) -> None:
-    """Bytes, time and memory of codecs, against copying the same floats and against what others send."""
-    from fedcomp.benchmarks import DEFAULT_CODECS, benchmark_codecs, compare_sparse, compare_symbols, synthetic_deltas
+    """Bytes, time and memory of codecs, against copying the same floats and against what others send.
+
+    Updates are synthetic, Laplace and Gauss, and those of a client that really trains.
+    """
+    from fedcomp.benchmarks import (
+        DEFAULT_CODECS,
+        benchmark_codecs,
+        check_bars,
+        compare_sparse,
+        compare_symbols,
+        draw_plots,
+        sweep_codecs,
+        synthetic_deltas,
+    )
+    from fedcomp.config import RunConfig
     from fedcomp.files import read_tensors, write_atomically
 
-    deltas = synthetic_deltas(parameters) | {path.stem: read_tensors(path) for path in delta or []}
-    results = [asdict(result) for result in benchmark_codecs(deltas, codec or DEFAULT_CODECS)]
-    peers = []
-    for name, update in deltas.items():
-        compared = [*compare_symbols(update, 8), *compare_symbols(update, 4), *compare_sparse(update, 0.01)]
-        peers += [{"delta": name, **asdict(result)} for result in compared]
-    for rows in (results, peers):
-        table = Table(*(name.replace("_", " ") for name in rows[0]))
-        for row in rows:
-            table.add_row(*("-" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
-        Console().print(table)
+    deltas = (synthetic_deltas(parameters) if parameters else {}) | {path.stem: read_tensors(path) for path in delta or []}
+    if rounds:
+        from fedcomp.benchmarks.updates import train_updates
+
+        config = RunConfig.from_toml(train, []) if train else RunConfig.from_mapping({"name": "digits"})
+        deltas |= train_updates(config, num_rounds=rounds)
+    codecs = list(dict.fromkeys([*(codec or DEFAULT_CODECS), *(sweep_codecs() if plots else [])]))
+    results = benchmark_codecs(deltas, codecs)
+    peers = [
+        (name, result)
+        for name, update in deltas.items()
+        for compared in (
+            *(compare_symbols(update, bits) for bits in (8, 6, 4)),
+            *(compare_sparse(update, density) for density in (0.01, 0.0025)),
+        )
+        for result in compared
+    ]
+    bars = check_bars(results, peers)
+    tables = {
+        "codecs": [asdict(result) for result in results],
+        "peers": [{"delta": name, **asdict(result)} for name, result in peers],
+        "bars": [bar._asdict() for bar in bars],
+    }
+    for rows in tables.values():
+        _print_table(rows)
     if json_:
         json_.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(json_, json.dumps({"codecs": results, "peers": peers}, indent=2).encode())
+        write_atomically(json_, json.dumps(tables, indent=2).encode())
+    for path in draw_plots(results, plots) if plots else []:
+        print(f"drew {path}")
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    """Print rows of equal keys."""
+    if not rows:
+        return
+    table = Table(*(name.replace("_", " ") for name in rows[0]))
+    for row in rows:
+        table.add_row(*("-" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    Console().print(table)
 
 
 def main() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-import tracemalloc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedcomp.benchmarks.memory import peak_memory
 from fedcomp.codecs import decode_update, parse_codec
 from fedcomp.seeding import derive_rng
 from fedcomp.types import ModelSpec
@@ -17,9 +17,21 @@ from fedcomp.types import ModelSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fedcomp.codecs import ByteLedger
     from fedcomp.types import ModelDelta, NDArray
 
-DEFAULT_CODECS = ("float32", "q8", "q4", "thin", "ultra")
+DEFAULT_CODECS = (
+    "lossless",
+    "q8",
+    "q4",
+    "thin",
+    "ultra",
+    "uniform(bits=6)",
+    "uniform(bits=4)",
+    "deadzone(step=1)",
+    "rotate | sign(unbiased=true)",
+    "rotate | eden(bits=2)",
+)
 _REPEATS = 15
 
 
@@ -28,19 +40,21 @@ class CodecResult:
     """One codec on one update.
 
     Args:
-        codec: Its text.
+        codec: Its text, or the preset's name.
         delta: The update's name.
         num_bytes: The frame's length.
         times_smaller: Than float32.
         bits_per_parameter: Of the whole frame.
-        positions_over_entropy: Bytes of the positions over ``n h(k / n)``, the bound for an i.i.d. mask; None if dense.
+        header_bytes: Header, section table and checksum.
+        positions_over_entropy: Bytes of the positions, and of what is told of rows and columns for them, over
+            ``n h(k / n)``, the bound for an i.i.d. mask; None if dense.
         nmse: Squared error over squared norm.
         encode_over_memcpy: Median time to encode over the median time to copy the same floats.
         decode_over_memcpy: The same for decoding and adding into a running sum.
         encode_gigabytes_per_second: float32 bytes in, a second. The machine's, not the codec's alone.
         decode_gigabytes_per_second: float32 bytes out, a second.
-        encode_memory: Peak memory allocated while encoding, over the update's bytes.
-        decode_memory: Peak memory allocated while decoding and accumulating, over the update's bytes.
+        encode_memory: Peak growth of resident memory while encoding, over the update's bytes; None if not to be had.
+        decode_memory: The same while decoding and accumulating.
     """
 
     codec: str
@@ -48,14 +62,15 @@ class CodecResult:
     num_bytes: int
     times_smaller: float
     bits_per_parameter: float
+    header_bytes: int
     positions_over_entropy: float | None
     nmse: float
     encode_over_memcpy: float
     decode_over_memcpy: float
     encode_gigabytes_per_second: float
     decode_gigabytes_per_second: float
-    encode_memory: float
-    decode_memory: float
+    encode_memory: float | None
+    decode_memory: float | None
 
 
 def synthetic_deltas(num_parameters: int) -> dict[str, ModelDelta]:
@@ -77,7 +92,7 @@ def _measure(text: str, name: str, delta: ModelDelta) -> CodecResult:
     flat = np.concatenate([values.reshape(-1) for values in delta.values()])
     rng = derive_rng(0, "codec")
     encoded = codec.encode(delta, rng=rng)
-    total = {tensor.name: np.zeros(tensor.size) for tensor in spec}
+    total = {tensor.name: np.full(tensor.size, 0.0) for tensor in spec}  # written to, unlike zeros: resident
 
     def encode() -> None:
         codec.encode(delta, rng=rng)
@@ -91,26 +106,27 @@ def _measure(text: str, name: str, delta: ModelDelta) -> CodecResult:
     restored = np.concatenate([values.reshape(-1) for values in received.to_delta().values()])
     count = None if received.positions is None else received.positions.size
     return CodecResult(
-        codec=str(codec),
+        codec=text,
         delta=name,
         num_bytes=len(encoded.frame),
         times_smaller=flat.nbytes / len(encoded.frame),
         bits_per_parameter=8 * len(encoded.frame) / flat.size,
-        positions_over_entropy=None if count is None else encoded.ledger.positions / _mask_entropy(count, flat.size),
+        header_bytes=encoded.ledger.header,
+        positions_over_entropy=None if count is None else _positions_over_entropy(encoded.ledger, count, flat.size),
         nmse=float(np.square(flat - restored, dtype=np.float64).sum() / np.square(flat, dtype=np.float64).sum()),
         encode_over_memcpy=encode_ratio,
         decode_over_memcpy=decode_ratio,
         encode_gigabytes_per_second=flat.nbytes / encode_seconds / 1e9,
         decode_gigabytes_per_second=flat.nbytes / decode_seconds / 1e9,
-        encode_memory=_peak_memory(encode) / flat.nbytes,
-        decode_memory=_peak_memory(decode) / flat.nbytes,
+        encode_memory=_share(peak_memory(encode), flat.nbytes),
+        decode_memory=_share(peak_memory(decode), flat.nbytes),
     )
 
 
-def _mask_entropy(count: int, size: int) -> float:
-    """Return ``n h(k / n)`` in bytes."""
+def _positions_over_entropy(ledger: ByteLedger, count: int, size: int) -> float:
     share = np.clip(count / size, 1e-12, 1 - 1e-12)
-    return float(-size * (share * np.log2(share) + (1 - share) * np.log2(1 - share)) / 8)
+    entropy = -size * (share * np.log2(share) + (1 - share) * np.log2(1 - share)) / 8
+    return float((ledger.positions + ledger.activity) / entropy)
 
 
 def _against_memcpy(act: Callable[[], None], flat: NDArray) -> tuple[float, float]:
@@ -130,11 +146,5 @@ def _seconds(act: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
-def _peak_memory(act: Callable[[], None]) -> int:
-    """Return the peak of what Python and NumPy allocate; libraries' own buffers are not seen."""
-    tracemalloc.start()
-    try:
-        act()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+def _share(part: int | None, whole: int) -> float | None:
+    return None if part is None else part / whole

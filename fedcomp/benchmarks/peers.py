@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import importlib
+import statistics
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,18 +13,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 import zstandard
 
-from fedcomp.codecs import parse_codec
-from fedcomp.codecs.decoder import decode_update
 from fedcomp.codecs.entropy import compress
+from fedcomp.codecs.layout import flatten_finite, layout_of
+from fedcomp.codecs.sections import code_positions, code_values
+from fedcomp.codecs.topk import TopK
+from fedcomp.codecs.uniform import Uniform
 from fedcomp.types import ModelSpec
+from fedcomp.wire import SectionKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fedcomp.types import ModelDelta, NDArray
+    from fedcomp.wire import Section
+
+OURS = "fedcomp"
+DEEP_CABAC = "nncodec (DeepCABAC)"
+GZIP_FLOATS = "gzip over float32 (as OpenFL)"
+PLAIN_PAIRS = "int64 + float32 (as FedLab)"
 
 _OPTIONAL = ("constriction", "nncodec")
 """Peers that are measured where somebody has installed them, and named as absent elsewhere."""
+_ENOUGH_SECONDS, _MOST_REPEATS = 0.5, 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,8 @@ class PeerResult:
         num_bytes: What it takes; None if the peer is absent.
         over_fedcomp: That over fedcomp's.
         over_entropy: That over the order-0 entropy, for symbols.
-        seconds: To encode.
+        seconds: To write it, from the integers or the mask: the median of some calls.
+        time_over_fedcomp: That over fedcomp's.
     """
 
     what: str
@@ -45,72 +57,88 @@ class PeerResult:
     over_fedcomp: float | None = None
     over_entropy: float | None = None
     seconds: float | None = None
+    time_over_fedcomp: float | None = None
 
 
 def compare_symbols(delta: ModelDelta, bits: int) -> list[PeerResult]:
-    """Compare entropy coders on the symbols of ``uniform(bits=...)``."""
-    flat = np.concatenate([values.reshape(-1) for values in delta.values()])
-    largest = (1 << (bits - 1)) - 1
-    symbols = (np.rint(flat / np.abs(flat).max() * largest) + largest).astype(np.uint8)
-    shares = np.bincount(symbols)[np.bincount(symbols) > 0] / symbols.size
+    """Compare what writes the symbols of ``uniform(bits=...)``, at most 8 bits."""
+    layout = layout_of(ModelSpec.of(delta), 0)
+    cuts = layout.coded.cuts
+    quantizer = Uniform(bits=bits)
+    symbols = quantizer.quantize(flatten_finite(layout.coded, delta), cuts, None)[SectionKind.VALUES]
+    counts = np.bincount(symbols)
+    shares = counts[counts > 0] / symbols.size
     entropy = float(-(shares * np.log2(shares)).sum() * symbols.size / 8)
     ways: dict[str, Callable[[], bytes]] = {
-        "fedcomp": lambda: compress(symbols)[1],
+        OURS: lambda: _joined(code_values(symbols, cuts)),
         "zstd level 3": lambda: zstandard.compress(symbols.data, 3),
         "zstd level 19": lambda: zstandard.compress(symbols.data, 19),
         "bz2 level 1 (as NVFlare)": lambda: bz2.compress(symbols.data, 1),
         "gzip level 6": lambda: gzip.compress(symbols.data, 6),
     }
     if "constriction" not in _absent():
-        ways["constriction (range coder)"] = lambda: _range_code(symbols, shares=np.bincount(symbols) / symbols.size)
+        ways["constriction (range coder)"] = lambda: _range_code(symbols, shares=counts / symbols.size)
     if "nncodec" not in _absent():
-        levels = _as_matrices(delta, symbols.astype(np.int32) - largest)
-        ways["nncodec (DeepCABAC)"] = lambda: _deep_cabac(levels)
-    results = _compare(f"{bits}-bit symbols", ways, entropy)
-    return results + [PeerResult(f"{bits}-bit symbols", f"{name}: not installed", None) for name in _absent()]
+        levels = _as_matrices(delta, symbols.astype(np.int32) - quantizer.largest)
+        ways[DEEP_CABAC] = lambda: _deep_cabac(levels)
+    return _compare(f"{bits}-bit symbols", ways, entropy)
 
 
 def compare_sparse(delta: ModelDelta, density: float) -> list[PeerResult]:
-    """Compare ways to write a top-k ternary update: the same mask, signs and magnitude for all."""
-    codec = parse_codec(f"topk(density={density}) | ternary")
-    frame = codec.encode(delta).frame
-    received = decode_update(frame, ModelSpec.of(delta))
-    dense = np.concatenate([values.reshape(-1) for values in received.to_delta().values()])
-    positions, values = np.flatnonzero(dense), dense[dense != 0]
+    """Compare what writes a top-k ternary update: the same mask, signs and magnitude for all."""
+    layout = layout_of(ModelSpec.of(delta), 0)
+    cuts = layout.coded.cuts
+    positions, values, _ = TopK(density=density).select(flatten_finite(layout.coded, delta), cuts, None)
+    dense = np.zeros(cuts.size, np.float32)
+    dense[positions] = np.copysign(np.abs(values).mean(), values)
+    chosen = dense[positions]
     ways: dict[str, Callable[[], bytes]] = {
-        "fedcomp": lambda: codec.encode(delta).frame,
-        "gzip over float32 (as OpenFL)": lambda: gzip.compress(dense.tobytes(), 6),
-        "int64 + float32 (as FedLab)": lambda: positions.astype(np.int64).tobytes() + values.tobytes(),
+        OURS: lambda: _joined(code_positions(positions, cuts)) + compress(np.packbits(chosen < 0))[1],
+        GZIP_FLOATS: lambda: gzip.compress(dense.tobytes(), 6),
+        PLAIN_PAIRS: lambda: positions.astype(np.int64).tobytes() + chosen.tobytes(),
         "zstd 19 over float32": lambda: zstandard.compress(dense.tobytes(), 19),
     }
     if "nncodec" not in _absent():
         levels = _as_matrices(delta, np.sign(dense).astype(np.int32))
-        ways["nncodec (DeepCABAC)"] = lambda: _deep_cabac(levels)
+        ways[DEEP_CABAC] = lambda: _deep_cabac(levels)
     return _compare(f"top {density:.2%} ternary", ways, None)
 
 
+def _joined(sections: list[Section]) -> bytes:
+    return b"".join(section.data for section in sections)
+
+
 def _compare(what: str, ways: dict[str, Callable[[], bytes]], entropy: float | None) -> list[PeerResult]:
-    measured = {}
-    for peer, write in ways.items():
-        write()
-        started = time.perf_counter()
-        num_bytes = len(write())
-        measured[peer] = num_bytes, time.perf_counter() - started
-    own = measured["fedcomp"][0]
-    return [
-        PeerResult(what, peer, num_bytes, num_bytes / own, num_bytes / entropy if entropy else None, seconds)
+    measured = {peer: (len(write()), _median_seconds(write)) for peer, write in ways.items()}
+    own_bytes, own_seconds = measured[OURS]
+    results = [
+        PeerResult(
+            what=what,
+            peer=peer,
+            num_bytes=num_bytes,
+            over_fedcomp=num_bytes / own_bytes,
+            over_entropy=num_bytes / entropy if entropy else None,
+            seconds=seconds,
+            time_over_fedcomp=seconds / own_seconds,
+        )
         for peer, (num_bytes, seconds) in measured.items()
     ]
+    return results + [PeerResult(what, f"{name}: not installed", None) for name in _absent()]
+
+
+def _median_seconds(write: Callable[[], bytes]) -> float:
+    times: list[float] = []
+    while not times or (sum(times) < _ENOUGH_SECONDS and len(times) < _MOST_REPEATS):
+        started = time.perf_counter()
+        write()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
 
 
 def _as_matrices(delta: ModelDelta, flat: NDArray) -> list[NDArray]:
-    """Cut a flat vector into the tensors of `delta`, each as channels by all else."""
-    bounds = np.cumsum([0, *(values.size for values in delta.values())])
-    return [
-        flat[left:right].reshape(values.shape[0] if values.ndim > 1 else 1, -1)
-        for values, left, right in zip(delta.values(), bounds[:-1], bounds[1:], strict=True)
-        if values.size
-    ]
+    """Cut a flat vector into the floating tensors of `delta`, each as channels by all else."""
+    group = layout_of(ModelSpec.of(delta), 0).coded
+    return [part.reshape(tensor.num_channels, -1) for tensor, part in group.slices(flat) if tensor.size]
 
 
 def _deep_cabac(levels: list[NDArray]) -> bytes:

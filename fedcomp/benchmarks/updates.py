@@ -43,12 +43,13 @@ def train_updates(config: RunConfig, *, num_rounds: int, clients_a_round: int = 
     residuals: list[ModelDelta | None] = [None for _ in clients]
     fresh: ModelDelta = {}
     total: ModelDelta = {}
+    objective = make_objective("supervised", flip_ok=train.flip_ok)
     for server_round in range(1, num_rounds + 1):
         mean = WeightedMean(weights)
         for i, data in enumerate(clients):
             set_weights(model, weights)
             seed = derive_seed(config.seed, server_round, i)
-            train_locally(model, data, _settings(config), objective=make_objective("supervised"), seed=seed)
+            train_locally(model, data, _settings(config), objective=objective, seed=seed)
             fresh = subtract_models(get_weights(model), weights)
             total = feedback.compensate(fresh, residuals[i])
             frame = codec.encode(total, rng=derive_rng(seed, "codec"), fresh=fresh).frame
