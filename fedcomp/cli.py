@@ -147,7 +147,9 @@ def bench_codecs(
     from fedcomp.config import RunConfig
     from fedcomp.files import read_tensors, write_atomically
 
-    deltas = (synthetic_deltas(parameters) if parameters else {}) | {path.stem: read_tensors(path) for path in delta or []}
+    deltas = (synthetic_deltas(parameters) if parameters else {}) | {
+        path.stem: read_tensors(path) for path in delta or []
+    }
     if rounds:
         from fedcomp.benchmarks.updates import train_updates
 

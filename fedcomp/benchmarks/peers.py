@@ -70,7 +70,7 @@ def compare_symbols(delta: ModelDelta, bits: int) -> list[PeerResult]:
     shares = counts[counts > 0] / symbols.size
     entropy = float(-(shares * np.log2(shares)).sum() * symbols.size / 8)
     ways: dict[str, Callable[[], bytes]] = {
-        OURS: lambda: _joined(code_values(symbols, cuts)),
+        OURS: lambda: _joined(code_values(symbols, cuts, quantizer.centre)),
         "zstd level 3": lambda: zstandard.compress(symbols.data, 3),
         "zstd level 19": lambda: zstandard.compress(symbols.data, 19),
         "bz2 level 1 (as NVFlare)": lambda: bz2.compress(symbols.data, 1),

@@ -53,6 +53,7 @@ class Codebook:
     name: ClassVar[str] = "codebook"
     wire_id: ClassVar[int] = 39
     needs_sparsifier: ClassVar[bool] = False
+    centre: ClassVar[None] = None
 
     levels: int = parameter(16, minimum=2, maximum=256)
     fit: str = parameter("lloyd", choices=("lloyd", "quantile"))

@@ -58,6 +58,11 @@ class DeadZone:
     def __post_init__(self) -> None:
         check_parameters(self)
 
+    @property
+    def centre(self) -> int:
+        """The middle symbol."""
+        return self.largest
+
     def rescaled(self, factor: float) -> Self:
         """Return the stage with another step."""
         return replace(self, step=min(self.step * factor, _LARGEST_STEP))

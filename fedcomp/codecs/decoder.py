@@ -127,9 +127,13 @@ def _check_kinds(found: tuple[Section, ...], stages: _Stages, layout: Layout) ->
     for section in found:
         sections.setdefault(section.kind, []).append(section)
     wanted = {kind for kind, spec in expected.items() if spec.length}
-    # What is told of rows and columns is the encoder's choice; it must be of use for positions or for dense values.
-    is_of_use = SectionKind.POSITIONS in wanted or (stages.num_selected is None and SectionKind.VALUES in wanted)
-    if wanted != sections.keys() - ({SectionKind.ACTIVITY} if is_of_use else set()):
+    # These are the encoder's choice, where they are of use.
+    optional = set()
+    if SectionKind.POSITIONS in wanted or (stages.num_selected is None and SectionKind.VALUES in wanted):
+        optional.add(SectionKind.ACTIVITY)
+    if stages.quantizer.centre is not None and SectionKind.VALUES in wanted:
+        optional.add(SectionKind.SIGNS)
+    if wanted != sections.keys() - optional:
         raise FrameMalformed(
             f"frame has sections {sorted(kind.name for kind in sections)}, expected {sorted(k.name for k in wanted)}"
         )
@@ -148,7 +152,8 @@ def _decode_arrays(
         for kind, spec in expected.items()
     }
     cuts = None if stages.num_selected is not None else stages.cuts_of_values(layout)
-    arrays[SectionKind.VALUES] = decode_values(sections, values, cuts) if values.length else _nothing(values)
+    centre = stages.quantizer.centre
+    arrays[SectionKind.VALUES] = decode_values(sections, values, cuts, centre) if values.length else _nothing(values)
     return arrays
 
 

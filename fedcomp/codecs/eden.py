@@ -55,6 +55,7 @@ class Eden:
     wire_id: ClassVar[int] = 41
     is_unbiased: ClassVar[bool] = False
     needs_sparsifier: ClassVar[bool] = False
+    centre: ClassVar[None] = None
 
     bits: int = parameter(2, minimum=1, maximum=4)
     unbiased: bool = parameter(True)

@@ -40,16 +40,17 @@ def count_lines(cuts: Cuts) -> int:
     return sum(m.rows + m.columns for m in grouped_matrices(cuts))
 
 
-def classify_lines(symbols: NDArray, cuts: Cuts) -> NDArray:
+def classify_lines(symbols: NDArray, cuts: Cuts, centre: int | None = None) -> NDArray:
     """Return each line's class, uint8: matrix by matrix, its rows, then its columns.
 
-    0 is a line in which all symbols are the most common one. The classes of a row and a column that are not 0 add up
-    to the binary logarithm of the magnitude that is expected where they meet, but for a constant.
+    0 is a line in which all symbols are `centre`, the one that means zero, or, without one, the most common. The
+    classes of a row and a column that are not 0 add up to the binary logarithm of the magnitude that is expected where
+    they meet, but for a constant.
     """
-    centre = _most_common(symbols)
+    middle = _most_common(symbols) if centre is None else np.asarray(centre, symbols.dtype)
     rows, columns = [], []
     for matrix in grouped_matrices(cuts):
-        row_sums, column_sums = _line_sums(symbols[matrix.where].reshape(matrix.rows, matrix.columns), centre)
+        row_sums, column_sums = _line_sums(symbols[matrix.where].reshape(matrix.rows, matrix.columns), middle)
         rows.append(_octaves(row_sums / matrix.columns))
         columns.append(_octaves(column_sums * (matrix.columns / max(row_sums.sum(), 1.0))))
     lowest = [_lowest(r) + _lowest(c) for r, c in zip(rows, columns, strict=True)]

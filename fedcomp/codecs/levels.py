@@ -47,6 +47,11 @@ class FixedLevels(ABC):
     def levels(self) -> NDArray:
         """The table: float32, ascending, at most 256, -1 or more, ends at 1."""
 
+    @property
+    def centre(self) -> int:
+        """The index of the level zero, which every table has."""
+        return int(np.flatnonzero(self.levels == 0)[0])
+
     def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return scales and indices into the table."""
         bounds = cuts.by(self.scale, self.block)

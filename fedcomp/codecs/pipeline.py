@@ -187,7 +187,8 @@ class Codec:
             stages.append(StageHeader(self.transform.wire_id, (key,)))
         arrays = dict(self.quantizer.quantize(values, cuts, rng))
         stages.append(StageHeader(self.quantizer.wire_id, self.quantizer.wire_args()))
-        sections += code_values(arrays.pop(SectionKind.VALUES, None), None if self.sparsifier else cuts)
+        symbols = arrays.pop(SectionKind.VALUES, None)
+        sections += code_values(symbols, None if self.sparsifier else cuts, self.quantizer.centre)
         return stages, sections + _plain_sections(arrays)
 
     def check_stages(self, headers: tuple[StageHeader, ...]) -> None:

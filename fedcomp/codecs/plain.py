@@ -30,6 +30,7 @@ class Float32:
     is_unbiased: ClassVar[bool] = True
     error_bound: ClassVar[float] = 0.0
     needs_sparsifier: ClassVar[bool] = False
+    centre: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         check_parameters(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedcomp.codecs import cropping, grouping
+from fedcomp.codecs import cropping, grouping, signs
 from fedcomp.codecs.entropy import compress, decompress
 from fedcomp.codecs.positions import gaps_to_positions, positions_to_gaps
 from fedcomp.codecs.stage import ArraySpec
@@ -57,37 +57,63 @@ def decode_positions(sections: Mapping[SectionKind, Sequence[Section]], count: i
     return cropping.uncrop(gaps_to_positions(gaps[0], cropping.cropped_size(cuts, alive)), cuts, alive)
 
 
-def code_values(values: NDArray | None, cuts: Cuts | None) -> list[Section]:
-    """Return the values' sections: one, or the rows' and columns' classes and one for each group.
+def code_values(values: NDArray | None, cuts: Cuts | None, centre: int | None) -> list[Section]:
+    """Return the values' sections.
+
+    Symbols of whole matrices may be grouped: then there is a section of classes and one of symbols for each group.
+    Signs may have a section of their own.
 
     Args:
         values: Symbols or floats; None or empty for none.
-        cuts: Where tensors and channels are among them; None if that tells nothing about them.
+        cuts: Where tensors and channels are among them; None if they are a selection.
+        centre: The symbol that means zero; None if none does.
     """
     if values is None or not values.size:
         return []
-    if cuts and values.dtype.kind == "u" and grouping.count_lines(cuts) >= _FEWEST_LINES:
-        classes = grouping.classify_lines(values, cuts)
+    if cuts is None:
+        plain = [Section(SectionKind.VALUES, *compress(values))]
+        return plain if centre is None else min(plain, _code_split(values, centre), key=_num_bytes)
+    if values.dtype.kind == "u" and grouping.count_lines(cuts) >= _FEWEST_LINES:
+        classes = grouping.classify_lines(values, cuts, centre)
         if grouping.is_worth_it(values, cuts, classes):
-            groups = grouping.group(values, cuts, classes)
-            activity = Section(SectionKind.ACTIVITY, *compress(classes))
-            return [activity, *(Section(SectionKind.VALUES, *compress(symbols)) for symbols in groups)]
+            return _code_grouped(values, cuts, classes, centre)
     return [Section(SectionKind.VALUES, *compress(values))]
 
 
-def decode_values(sections: Mapping[SectionKind, Sequence[Section]], expected: ArraySpec, cuts: Cuts | None) -> NDArray:
+def decode_values(
+    sections: Mapping[SectionKind, Sequence[Section]], expected: ArraySpec, cuts: Cuts | None, centre: int | None
+) -> NDArray:
     """Invert `code_values`.
 
     Raises:
         FrameError: The sections do not hold what is expected.
     """
-    if SectionKind.ACTIVITY not in sections or cuts is None:
-        return _decompress(sections[SectionKind.VALUES], [expected])[0]
-    lines = ArraySpec("uint8", grouping.count_lines(cuts))
-    (classes,) = _decompress(sections[SectionKind.ACTIVITY], [lines])
-    sizes = grouping.group_sizes(cuts, classes)
-    groups = _decompress(sections[SectionKind.VALUES], [ArraySpec(expected.dtype, size) for size in sizes])
-    return grouping.ungroup(groups, cuts, classes)
+    if SectionKind.ACTIVITY in sections and cuts is not None:
+        lines = ArraySpec("uint8", grouping.count_lines(cuts))
+        (classes,) = _decompress(sections[SectionKind.ACTIVITY], [lines])
+        sizes = grouping.group_sizes(cuts, classes)
+        groups = _decompress(sections[SectionKind.VALUES], [ArraySpec(expected.dtype, size) for size in sizes])
+        values = grouping.ungroup(groups, cuts, classes)
+    else:
+        (values,) = _decompress(sections[SectionKind.VALUES], [expected])
+    if SectionKind.SIGNS not in sections or centre is None:
+        return values
+    (packed,) = _decompress(sections[SectionKind.SIGNS], [ArraySpec("uint8", signs.packed_size(values))])
+    return signs.join_signs(values, packed, centre)
+
+
+def _code_split(symbols: NDArray, centre: int) -> list[Section]:
+    magnitudes, packed = signs.split_signs(symbols, centre)
+    return [Section(SectionKind.VALUES, *compress(magnitudes)), Section(SectionKind.SIGNS, *compress(packed))]
+
+
+def _code_grouped(symbols: NDArray, cuts: Cuts, classes: NDArray, centre: int | None) -> list[Section]:
+    sections = [Section(SectionKind.ACTIVITY, *compress(classes))]
+    if centre is not None:
+        symbols, packed = signs.split_signs(symbols, centre)
+        sections.append(Section(SectionKind.SIGNS, *compress(packed)))
+    groups = grouping.group(symbols, cuts, classes)
+    return sections + [Section(SectionKind.VALUES, *compress(group)) for group in groups]
 
 
 def _decompress(sections: Sequence[Section], expected: Sequence[ArraySpec]) -> list[NDArray]:

@@ -46,6 +46,7 @@ class Sign:
     name: ClassVar[str] = "sign"
     wire_id: ClassVar[int] = 36
     needs_sparsifier: ClassVar[bool] = False
+    centre: ClassVar[None] = None
 
     unbiased: bool = parameter(False)
     scale: str = parameter("tensor", choices=SCALES)

@@ -118,6 +118,11 @@ class Quantizer(WireStage, Protocol):
 
     needs_sparsifier: ClassVar[bool]
 
+    @property
+    def centre(self) -> int | None:
+        """The symbol that means zero, those below are negative; None if there is no such order."""
+        ...
+
     def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return the sections of these values (float32, finite)."""
         ...

@@ -37,6 +37,7 @@ class Ternary:
     is_unbiased: ClassVar[bool] = False
     error_bound: ClassVar[float] = 1.0
     needs_sparsifier: ClassVar[bool] = True
+    centre: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         check_parameters(self)

@@ -82,6 +82,11 @@ class Uniform:
         """The largest symbol's magnitude, in steps."""
         return (1 << self.bits) - 1 if self.affine else (1 << (self.bits - 1)) - 1
 
+    @property
+    def centre(self) -> int | None:
+        """The middle symbol; affine levels need not hold zero."""
+        return None if self.affine else self.largest
+
     def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return unsigned symbols and the groups' steps (and offsets); raises `UsageError` if an rng is needed."""
         if self.stochastic and rng is None:
