@@ -1,12 +1,16 @@
 """Benchmarks measure what they say; never how fast."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fedcomp.benchmarks import benchmark_codecs, compare_sparse, compare_symbols, synthetic_deltas
+from fedcomp.benchmarks import benchmark_codecs, check_bars, compare_sparse, compare_symbols, synthetic_deltas
+from fedcomp.benchmarks.memory import peak_memory
+from fedcomp.benchmarks.updates import train_updates
 from fedcomp.cli import run
+from fedcomp.config import RunConfig
 
 
 def test_sizes_are_those_of_the_frames():
@@ -30,11 +34,57 @@ def test_peers_write_the_same_and_entropy_is_a_floor():
     assert sparse["fedcomp"] < sparse["gzip over float32 (as OpenFL)"]
 
 
-@pytest.mark.parametrize("codec", ["thin", "q4"])
-def test_bench_command_writes_json(tmp_path, codec, capsys):
+def test_grouping_beats_zstd_on_structured_updates():
+    rng = np.random.default_rng(0)
+    scales = np.outer(np.exp2(rng.uniform(-6, 0, 200)), np.exp2(rng.uniform(-6, 0, 300)))
+    delta = {"w": (rng.laplace(size=(200, 300)) * scales).astype(np.float32)}
+    results = {r.peer: r for r in compare_symbols(delta, 6) if r.num_bytes}
+    assert results["zstd level 19"].over_fedcomp > 1.05
+    assert results["fedcomp"].over_entropy < 0.9
+
+
+def test_bars_say_what_is_met():
+    delta = synthetic_deltas(50_000)
+    results = benchmark_codecs(delta, ["thin", "uniform(bits=4)"])
+    peers = [("laplace", peer) for peer in compare_sparse(delta["laplace"], 0.01)]
+    bars = {bar.what: bar for bar in check_bars(results, peers)}
+    assert bars["positions over h(p), i.i.d."].promise == "<= 1.02"
+    assert bars["less than gzip over float32, bytes"].is_met
+    assert not any("rotated" in what for what in bars)
+    worse = [replace(result, header_bytes=99) for result in results]
+    assert not {bar.what: bar for bar in check_bars(worse, [])}["header and checks of a sparse update, bytes"].is_met
+
+
+def test_peak_memory_sees_what_libraries_allocate():
+    size = 32 << 20
+    peak = peak_memory(lambda: np.ones(size, np.uint8))
+    if peak is None:
+        pytest.skip("this system does not tell")
+    assert size * 0.95 < peak < size * 1.5
+
+
+def test_real_updates_are_those_of_a_training_client():
+    config = RunConfig.from_mapping({"name": "d", "codec": "topk(density=0.01) | ternary"})
+    updates = train_updates(config, num_rounds=2, clients_a_round=2)
+    fresh, total = updates["d fresh"], updates["d total"]
+    assert any(np.any(fresh[name] != total[name]) for name in fresh)
+    assert sum(np.square(total[name]).sum() for name in total) > sum(np.square(fresh[name]).sum() for name in fresh)
+
+
+@pytest.mark.parametrize("arguments", [["--rounds", "0", "--codec", "thin", "--codec", "q4"], ["--rounds", "1"]])
+def test_bench_command_writes_json_and_draws(tmp_path, arguments, capsys):
     path = tmp_path / "new" / "codecs.json"
-    assert run(["bench", "codecs", "--parameters", "5000", "--codec", codec, "--json", str(path)]) == 0
+    plots = ["--plots", str(tmp_path / "plots")] if "0" in arguments else ["--codec", "q8"]
+    command = ["bench", "codecs", "--parameters", "5000", "--json", str(path), *arguments, *plots]
+    assert run(command) == 0
     written = json.loads(path.read_text())
-    assert len(written["codecs"]) == 2
-    assert {row["what"] for row in written["peers"]} == {"8-bit symbols", "4-bit symbols", "top 1.00% ternary"}
-    assert np.isfinite(written["codecs"][0]["nmse"])
+    assert {row["delta"] for row in written["codecs"]} >= {"laplace", "gauss"}
+    whats = {f"{bits}-bit symbols" for bits in (4, 6, 8)} | {"top 1.00% ternary", "top 0.25% ternary"}
+    assert {row["what"] for row in written["peers"]} == whats
+    assert all(np.isfinite(row["nmse"]) for row in written["codecs"])
+    assert all(bar["promise"] for bar in written["bars"])
+    if "--plots" in command:
+        assert {p.name for p in (tmp_path / "plots").iterdir()} == {"rate-distortion.svg", "throughput.svg"}
+        assert "deadzone" in (tmp_path / "plots" / "throughput.svg").read_text()
+    else:
+        assert {row["delta"] for row in written["codecs"]} == {"laplace", "gauss", "digits fresh", "digits total"}

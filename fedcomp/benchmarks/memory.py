@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,6 @@ def peak_memory(act: Callable[[], object]) -> int | None:
 
 
 def _grown(act: Callable[[], object]) -> int:
-    gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     _CLEAR_REFS.write_text("5")  # resets VmHWM: man 5 proc_pid_clear_refs
     before = _status("VmRSS")
