@@ -33,7 +33,7 @@ def test_encode_inspect_decode(delta, tmp_path, capsys):
     assert f"{frame.stat().st_size} bytes" in capsys.readouterr().out
     assert run(["inspect", str(frame)]) == 0
     shown = capsys.readouterr().out
-    assert all(word in shown for word in ("header", "positions", "signs", "checksum", str(frame.stat().st_size)))
+    assert all(word in shown for word in ("section table", "positions", "signs", "checksum", str(frame.stat().st_size)))
     assert run(["decode", str(frame), str(back), "--like", str(delta)]) == 0
     assert np.count_nonzero(load_file(back)["w"]) == 500
     assert load_file(back)["n"] == 3

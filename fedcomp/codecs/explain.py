@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fedcomp.codecs.entropy import CODERS
 from fedcomp.codecs.registry import STAGES
-from fedcomp.wire import FrameLimits, SectionKind, read_frame
+from fedcomp.wire import FrameLimits, SectionKind, measure_header, read_frame
 
-_CHECKSUM_BYTES = 8
+if TYPE_CHECKING:
+    from fedcomp.wire import Section
 
 
 class Part(NamedTuple):
@@ -35,17 +36,30 @@ def explain_frame(data: bytes, limits: FrameLimits | None = None) -> ExplainedFr
     """
     frame = read_frame(data, limits or FrameLimits())
     names = {stage.wire_id: stage.name for stage in STAGES.values() if hasattr(stage, "wire_id")}
-    coders = {id_: type(coder).__name__ for id_, coder in CODERS.items()}
-    sections = [
-        Part(SectionKind(s.kind).name.lower().replace("_", " "), len(s.data), coders.get(s.coder, f"coder {s.coder}"))
-        for s in frame.sections
-    ]
-    head = len(data) - sum(part.num_bytes for part in sections) - _CHECKSUM_BYTES
-    binding = frame.binding
-    context = f"round {binding.round}, origin {binding.origin:08x}, base {binding.base:08x}, model {frame.spec:08x}"
     stages = [f"{names.get(stage.id, f'stage {stage.id}')}{list(stage.args) or ''}" for stage in frame.stages]
-    return ExplainedFrame(
-        codec=" | ".join(stages),
-        num_bytes=len(data),
-        parts=(Part("header", head, context), *sections, Part("checksum", _CHECKSUM_BYTES, "xxh3-64")),
-    )
+    codec, binding = " | ".join(stages), frame.binding
+    hows = {
+        "magic, version, length": "plain",
+        "round": str(binding.round),
+        "origin": f"{binding.origin:08x}, of run and sender",
+        "base model": f"{binding.base:08x}",
+        "model spec": f"{frame.spec:08x}, of names, kinds and shapes",
+        "stages": codec,
+        "section table": f"{len(frame.sections)} of kind, coder and length",
+        "checksum": "xxh3-64",
+    }
+    around = [Part(name, num_bytes, hows[name]) for name, num_bytes in measure_header(frame).items() if num_bytes]
+    return ExplainedFrame(codec, len(data), (*around[:-1], *_explain_sections(frame.sections), around[-1]))
+
+
+def _explain_sections(sections: tuple[Section, ...]) -> list[Part]:
+    coders = {id_: type(coder).__name__ for id_, coder in CODERS.items()}
+    num_groups = sum(section.kind == SectionKind.VALUES for section in sections)
+    parts, group = [], 0
+    for section in sections:
+        name = section.kind.name.lower().replace("_", " ")
+        if section.kind == SectionKind.VALUES and num_groups > 1:
+            group += 1
+            name = f"{name}, group {group} of {num_groups}"
+        parts.append(Part(name, len(section.data), coders.get(section.coder, f"coder {section.coder}")))
+    return parts

@@ -8,6 +8,7 @@ from fedcomp.wire.frame import (
     Section,
     SectionKind,
     StageHeader,
+    measure_header,
     read_frame,
     write_frame,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "Section",
     "SectionKind",
     "StageHeader",
+    "measure_header",
     "read_frame",
     "write_frame",
 ]

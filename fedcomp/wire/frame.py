@@ -73,9 +73,24 @@ class Frame:
 def write_frame(frame: Frame) -> bytes:
     """Serialize a frame. The same frame always gives the same bytes."""
     header = _header_message(frame).SerializeToString(deterministic=True)
-    body = b"".join(section.data for section in frame.sections)
-    content = MAGIC + bytes([VERSION]) + len(header).to_bytes(2, "little") + header + body
-    return content + _checksum(content)
+    prefix = MAGIC + bytes([VERSION]) + len(header).to_bytes(2, "little")
+    parts = [prefix, header, *(section.data for section in frame.sections)]
+    return b"".join([*parts, _checksum(*parts)])
+
+
+def measure_header(frame: Frame) -> dict[str, int]:
+    """Return the bytes of everything in a frame but its sections, by purpose: they add up."""
+    message = _header_message(frame)
+    fields = {
+        "round": frame_pb2.Header(round=message.round),
+        "origin": frame_pb2.Header(origin=message.origin),
+        "base model": frame_pb2.Header(base=message.base),
+        "model spec": frame_pb2.Header(spec=message.spec),
+        "stages": frame_pb2.Header(stages=message.stages),
+        "section table": frame_pb2.Header(sections=message.sections),
+    }
+    sizes = {name: field.ByteSize() for name, field in fields.items()}
+    return {"magic, version, length": _PREFIX_BYTES, **sizes, "checksum": _CHECKSUM_BYTES}
 
 
 def read_frame(data: bytes, limits: FrameLimits) -> Frame:
@@ -98,7 +113,7 @@ def read_frame(data: bytes, limits: FrameLimits) -> Frame:
         raise FrameMalformed(f"frame begins with {data[: len(MAGIC)]!r}, expected {MAGIC!r}")
     if data[len(MAGIC)] != VERSION:
         raise FrameMalformed(f"frame has format version {data[len(MAGIC)]}, this fedcomp reads {VERSION}")
-    if _checksum(data[:-_CHECKSUM_BYTES]) != data[-_CHECKSUM_BYTES:]:
+    if _checksum(memoryview(data)[:-_CHECKSUM_BYTES]) != data[-_CHECKSUM_BYTES:]:
         raise ChecksumMismatch(f"checksum of a frame of {len(data)} bytes does not match its content")
     header_end = _PREFIX_BYTES + int.from_bytes(data[_PREFIX_BYTES - 2 : _PREFIX_BYTES], "little")
     if header_end - _PREFIX_BYTES > limits.max_header_bytes:
@@ -165,5 +180,8 @@ def _cut_sections(fields: list[int], body: memoryview, limits: FrameLimits) -> t
     return tuple(sections)
 
 
-def _checksum(content: bytes) -> bytes:
-    return xxhash.xxh3_64_digest(content)
+def _checksum(*parts: bytes | memoryview) -> bytes:
+    digest = xxhash.xxh3_64()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
