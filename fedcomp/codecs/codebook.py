@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from fedcomp.codecs.groups import PIECE
 from fedcomp.codecs.levels import level_means, look_up, nearest
 from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
 from fedcomp.errors import InvalidValues
@@ -80,7 +81,9 @@ class Codebook:
         for book, (start, end) in zip(books, pairwise(bounds), strict=True):
             if start < end:
                 book[:] = self._fit(values[start:end])
-                symbols[start:end] = nearest(values[start:end], book)
+                for left in range(start, end, PIECE):  # `nearest` gives 64 bits: a piece at a time
+                    piece = slice(left, min(left + PIECE, end))
+                    symbols[piece] = nearest(values[piece], book)
                 if self.fit == "lloyd":
                     book[:] = level_means(values[start:end], symbols[start:end], book)
         return {SectionKind.TABLES: books.reshape(-1), SectionKind.VALUES: symbols}
@@ -98,8 +101,10 @@ class Codebook:
             raise InvalidValues("a codebook holds NaN or infinity")
         books, symbols = arrays[SectionKind.TABLES].reshape(-1, self.levels), arrays[SectionKind.VALUES]
         parts = zip(books, pairwise(cuts.by(self.scale, 0)), strict=True)
-        found = [look_up(symbols[start:end], book) for book, (start, end) in parts]
-        return np.concatenate([np.empty(0, np.float32), *found])
+        values = np.empty(symbols.size, np.float32)
+        for book, (start, end) in parts:
+            values[start:end] = look_up(symbols[start:end], book)
+        return values
 
     def wire_args(self) -> tuple[int, ...]:
         """Return the number of levels and the index of the scale."""

@@ -150,14 +150,13 @@ class Codec:
         spec = ModelSpec.of(delta)
         frozen = self.trainable.find_frozen(delta) if self.trainable else frozenset[int]()
         layout = layout_of(spec, self.keep.below, frozen)
-        values = flatten_finite(layout.coded, delta)
         codec = self._for_round(context)
         if fresh is not None and any(isinstance(stage, Relative) for stage in self._stages()):
-            codec = codec._for_share(_fresh_share(flatten_finite(layout.coded, fresh), values))
+            codec = codec._for_share(_fresh_share(*(flatten_finite(layout.coded, part) for part in (fresh, delta))))
         kept = self.keep.narrow(flatten_finite(layout.kept, delta))
         integers = layout.integers.flatten(delta, "int64")
         before = None if self.is_stateless or previous is None else decode_transformed(previous, spec)
-        stages, sections = codec._code(values, layout.coded.cuts, rng, before)
+        stages, sections = codec._code(flatten_finite(layout.coded, delta), layout.coded.cuts, rng, before)
         if self.keep.below:
             stages.insert(0, StageHeader(self.keep.wire_id, (self.keep.below, kept.itemsize * 8)))
         if frozen:

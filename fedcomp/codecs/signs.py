@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedcomp.codecs.groups import PIECE
 from fedcomp.errors import InvalidValues
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ def split_signs(symbols: NDArray, centre: int) -> tuple[NDArray, NDArray]:
     """
     differences = (symbols - symbols.dtype.type(centre)).view(_signed(symbols.dtype))  # wraps, as it should
     magnitudes = np.abs(differences).view(symbols.dtype)
-    return magnitudes, np.packbits(np.compress(magnitudes != 0, differences < 0))
+    # `compress` makes indices of 64 bits: a piece at a time.
+    pieces = (slice(left, left + PIECE) for left in range(0, symbols.size, PIECE))
+    negative = [np.compress(magnitudes[piece] != 0, differences[piece] < 0) for piece in pieces]
+    return magnitudes, np.packbits(np.concatenate([np.empty(0, bool), *negative]))
 
 
 def packed_size(magnitudes: NDArray) -> int:

@@ -53,14 +53,19 @@ class TopK:
         """Return the chosen coordinates of `values`: int64, strictly increasing."""
         if not values.size:
             return np.empty(0, np.int64)
-        magnitudes = np.abs(values)
         count = max(1, round(self.density * values.size))
-        threshold = np.partition(magnitudes, values.size - count)[values.size - count]
+        threshold = _kth_largest(np.abs(values), count)
         if threshold == 0:
-            return np.flatnonzero(magnitudes)
-        chosen = np.flatnonzero(magnitudes >= threshold)
+            return np.flatnonzero(values)
+        chosen = np.flatnonzero(np.abs(values) >= threshold)
         surplus = chosen.size - count
         if not surplus:
             return chosen
-        ties = np.flatnonzero(magnitudes[chosen] == threshold)
+        ties = np.flatnonzero(np.abs(values[chosen]) == threshold)
         return np.delete(chosen, ties[-surplus:])
+
+
+def _kth_largest(magnitudes: NDArray, k: int) -> NDArray:
+    """Return the k-th largest of `magnitudes`, which are put into another order."""
+    magnitudes.partition(magnitudes.size - k)
+    return np.asarray(magnitudes[magnitudes.size - k])
