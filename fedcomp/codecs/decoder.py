@@ -169,8 +169,11 @@ def _read_stages(headers: tuple[StageHeader, ...]) -> _Stages:
         if remaining and remaining[0].id == Keep.wire_id:
             keep_below, kept_dtype = Keep.parse_wire(remaining.pop(0).args)
         if remaining and remaining[0].id in SPARSIFIERS:
-            num_selected, *drawn = remaining.pop(0).args
-            (seed,) = drawn or (None,)
+            header = remaining.pop(0)
+            if SPARSIFIERS[header.id].sends_positions:
+                (num_selected,) = header.args
+            else:
+                num_selected, seed = header.args
         if remaining and remaining[0].id in TRANSFORMS:
             transform = TRANSFORMS[remaining[0].id]
             key = transform.parse_wire(remaining.pop(0).args)
