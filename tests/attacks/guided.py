@@ -48,5 +48,7 @@ def mutate(data, max_size, seed):
 
 
 if __name__ == "__main__":
+    # libFuzzer starts itself again by its first argument, for -merge and -jobs.
+    sys.argv[0] = f"{sys.executable} -m tests.attacks.guided"
     atheris.Setup(sys.argv, check, custom_mutator=mutate)
     atheris.Fuzz()
