@@ -126,6 +126,8 @@ def _check_kinds(found: tuple[Section, ...], stages: _Stages, layout: Layout) ->
     sections: dict[SectionKind, list[Section]] = {}
     for section in found:
         sections.setdefault(section.kind, []).append(section)
+    if not all(section.data for section in found):
+        raise FrameMalformed("a section is empty: no encoder writes those")
     wanted = {kind for kind, spec in expected.items() if spec.length}
     # These are the encoder's choice, where they are of use.
     optional = set()
@@ -211,8 +213,11 @@ def _read_stages(headers: tuple[StageHeader, ...]) -> _Stages:
         if remaining and remaining[0].id == Keep.wire_id:
             keep_below, kept_dtype = Keep.parse_wire(remaining.pop(0).args)
         if remaining and remaining[0].id in SPARSIFIERS:
-            num_selected, *drawn = remaining.pop(0).args
-            (seed,) = drawn or (None,)
+            header = remaining.pop(0)
+            if SPARSIFIERS[header.id].sends_positions:
+                (num_selected,) = header.args
+            else:
+                num_selected, seed = header.args
         if remaining and remaining[0].id in TRANSFORMS:
             transform = TRANSFORMS[remaining[0].id]
             key = transform.parse_wire(remaining.pop(0).args)

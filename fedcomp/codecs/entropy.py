@@ -10,6 +10,8 @@ import openzl.ext as openzl
 import zstandard
 from pcodec import ChunkConfig, DeltaSpec, ModeSpec, standalone
 
+from fedcomp.codecs.openzl_frame import check_openzl_frame
+from fedcomp.codecs.pcodec_frame import read_pcodec_frame
 from fedcomp.errors import FrameMalformed
 
 if TYPE_CHECKING:
@@ -93,13 +95,9 @@ class OpenZLFSE:
         return bytes(context.compress([openzl.Input(openzl.Type.Serial, array)]))
 
     def decode(self, data: bytes, expected: ArraySpec) -> NDArray:
-        """Check the declared number, type and size of the outputs, then decompress."""
-        size = _byte_size(expected)
+        """Check what the frame would allocate, then decompress."""
+        check_openzl_frame(data, _byte_size(expected))
         try:
-            info = openzl.FrameInfo(data)
-            declared = (info.num_outputs, info.output_type(0), info.output_content_size(0))
-            if declared != (1, openzl.Type.Serial, size):
-                raise FrameMalformed(f"openzl section declares {declared}, expected one output of {size} bytes")
             content = openzl.DCtx().decompress(data)[0].content.as_nparray()
         except RuntimeError as error:
             raise FrameMalformed(f"openzl section does not decompress: {str(error).splitlines()[0]}") from None
@@ -123,9 +121,8 @@ class Pcodec:
 
     def decode(self, data: bytes, expected: ArraySpec) -> NDArray:
         """Decompress into an array of exactly the expected type and length."""
-        array = np.empty(expected.length, expected.dtype)
         try:
-            progress = standalone.simple_decompress_into(data, array)
+            return read_pcodec_frame(data, expected)
         except (RuntimeError, TypeError, ValueError) as error:
             raise FrameMalformed(f"pcodec section does not decompress: {error}") from None
         except BaseException as error:
@@ -133,9 +130,6 @@ class Pcodec:
             if type(error).__name__ == "PanicException":
                 raise FrameMalformed(f"pcodec section does not decompress: {error}") from None
             raise
-        if not (progress.finished and progress.n_processed == expected.length):
-            raise FrameMalformed(f"pcodec section does not hold exactly {expected.length} numbers")
-        return array
 
 
 _RAW = Raw()

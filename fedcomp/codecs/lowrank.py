@@ -79,18 +79,19 @@ class LowRank:
     @classmethod
     def cuts_after(cls, cuts: Cuts, key: int) -> Cuts:
         """Return where the vectors begin: a matrix's left and right ones are a tensor each, a vector is a channel."""
-        tensors, channels = [0], [0]
+        tensors, channels = [0], [np.zeros(1, np.int64)]
         for block in _blocks(cuts, key):
             start, end = block.factors.start, block.factors.stop
             if block.is_factored:
                 rows, columns = block.shape
                 middle = start + rows * key
                 tensors += [middle, end]
-                channels += [*range(start + rows, middle + 1, rows), *range(middle + columns, end + 1, columns)]
+                channels.append(np.arange(start + rows, middle + 1, rows))
+                channels.append(np.arange(middle + columns, end + 1, columns))
             else:
                 tensors.append(end)
-                channels += range(start + block.shape[1], end + 1, block.shape[1] or 1)
-        return Cuts(np.array(tensors, np.int64), np.array(channels, np.int64))
+                channels.append(np.arange(start + block.shape[1], end + 1, block.shape[1] or 1))
+        return Cuts(np.array(tensors, np.int64), np.concatenate(channels))
 
     @classmethod
     def invert(cls, values: NDArray, cuts: Cuts, key: int) -> NDArray:

@@ -35,6 +35,7 @@ class RandK:
 
     name: ClassVar[str] = "randk"
     wire_id: ClassVar[int] = 17
+    sends_positions: ClassVar[bool] = False
 
     density: float = parameter(above=0.0, maximum=1.0)
     unbiased: bool = parameter(False)

@@ -33,6 +33,7 @@ class Rows:
 
     name: ClassVar[str] = "rows"
     wire_id: ClassVar[int] = 19
+    sends_positions: ClassVar[bool] = True
     is_unbiased: ClassVar[bool] = False
     error_bound: ClassVar[float] = 1.0
 

@@ -77,7 +77,12 @@ class WireStage(Stage, Protocol):
 
 
 class Sparsifier(WireStage, Protocol):
-    """Chooses which coordinates travel; `cuts` says where tensors and channels begin."""
+    """Chooses which coordinates travel; `cuts` says where tensors and channels begin.
+
+    Where positions are not sent, the seed that they are drawn from is.
+    """
+
+    sends_positions: ClassVar[bool]
 
     def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
         """Choose from `values` (float32, flat, finite)."""

@@ -35,6 +35,7 @@ class Threshold:
 
     name: ClassVar[str] = "threshold"
     wire_id: ClassVar[int] = 18
+    sends_positions: ClassVar[bool] = True
     is_unbiased: ClassVar[bool] = False
     error_bound: ClassVar[float] = 1.0
 

@@ -33,6 +33,7 @@ class TopK:
 
     name: ClassVar[str] = "topk"
     wire_id: ClassVar[int] = 16
+    sends_positions: ClassVar[bool] = True
     is_unbiased: ClassVar[bool] = False
     error_bound: ClassVar[float] = 1.0
 

@@ -52,5 +52,6 @@ class Trainable:
         """Invert `wire_args`; raises `ValueError` for what it does not write."""
         if not args or args[-1] == 0 or max(args) >> _LIMB_BITS:
             raise ValueError("mask of frozen tensors")
-        mask = sum(limb << (_LIMB_BITS * i) for i, limb in enumerate(args))
-        return frozenset(i for i in range(mask.bit_length()) if mask >> i & 1)
+        # Limb by limb: a mask as one number is copied for each of its bits, and a sender decides how many those are.
+        bits = ((i, bit) for i, limb in enumerate(args) for bit in range(limb.bit_length()) if limb >> bit & 1)
+        return frozenset(_LIMB_BITS * i + bit for i, bit in bits)

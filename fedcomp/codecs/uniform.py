@@ -125,7 +125,8 @@ class Uniform:
         # Comparisons are false for NaN; the bound keeps every product finite.
         if not np.all((steps >= 0) & (steps <= self._largest_step)):
             raise InvalidValues("a quantization step is negative, not finite or too large")
-        highest = offsets + np.float32(self.largest) * steps
+        with np.errstate(over="ignore", invalid="ignore"):
+            highest = offsets + np.float32(self.largest) * steps
         if not (np.isfinite(offsets).all() and np.isfinite(highest).all()):
             raise InvalidValues("an offset is not finite, or the highest level beyond it is not")
         top = self.largest if self.affine else 2 * self.largest

@@ -1,86 +1,200 @@
-"""Small sections that would decompress to much more than the model has."""
-
-import tracemalloc
+"""Sections that would decompress to much more than the model has, or that say so, for every coder and kind."""
 
 import numpy as np
 import openzl.ext as openzl
 import pytest
 import zstandard
-from pcodec import ChunkConfig, standalone
+from pcodec import ChunkConfig, DeltaSpec, ModeSpec, standalone
 
 import fedcomp
-from fedcomp.codecs.entropy import OpenZLFSE, Pcodec, Zstd
-from fedcomp.errors import FrameError
-from fedcomp.wire import Binding, Frame, Section, SectionKind, StageHeader, write_frame
+from fedcomp.codecs.entropy import OpenZLFSE, Pcodec, Raw, Zstd, compress
+from fedcomp.wire import SectionKind
+from tests.attacks.check import CAP, outcome_of
+from tests.attacks.forge import frame_of, stage
 
-SPEC = fedcomp.ModelSpec.of({"w": np.zeros(1000, np.float32)})
-MEGABYTES = np.zeros(64 << 20, np.uint8)
+SPEC = fedcomp.ModelSpec.of({"w": np.zeros((10, 100), np.float32)})
+LARGE = np.zeros(2 * CAP, np.uint8)
+TABLE = (SectionKind.TABLES, Raw.wire_id, np.float32([0.5]).tobytes())
+SIGNS = (SectionKind.SIGNS, Raw.wire_id, bytes(125))
+GAPS = (SectionKind.POSITIONS, Raw.wire_id, bytes(4000))
+
+TOPK_TERNARY = (stage(16, 1000), stage(35))
+KINDS = {
+    "positions": (SectionKind.POSITIONS, TOPK_TERNARY, (TABLE, SIGNS)),
+    "signs": (SectionKind.SIGNS, TOPK_TERNARY, (GAPS, TABLE)),
+    "tables": (SectionKind.TABLES, TOPK_TERNARY, (GAPS, SIGNS)),
+    "symbols": (SectionKind.VALUES, (stage(34, 4, 0, 0),), (TABLE,)),
+    "wide symbols": (SectionKind.VALUES, (stage(34, 12, 0, 0),), (TABLE,)),
+    "floats": (SectionKind.VALUES, (stage(32),), ()),
+    "half floats": (SectionKind.VALUES, (stage(33),), ()),
+    "kept floats": (SectionKind.KEPT_FLOATS, (stage(1, 2000, 32), stage(32)), ()),
+}
 
 
 def zstd_that_hides_its_size():
     stream = zstandard.ZstdCompressor(write_content_size=False).compressobj()
-    return stream.compress(MEGABYTES.data) + stream.flush()
+    return stream.compress(LARGE.data) + stream.flush()
 
 
-def frame_of(kind, coder, data, stages, *others):
-    sections = tuple(sorted((Section(kind, coder, data), *others), key=lambda section: section.kind))
-    return write_frame(Frame(Binding(), SPEC.fingerprint, stages, sections))
+def zstd_that_claims(size):
+    """Return a frame header that claims `size` bytes and the largest window, and one empty last block."""
+    return b"\x28\xb5\x2f\xfd\xc0\xf8" + size.to_bytes(8, "little") + b"\x01\x00\x00"
+
+
+def openzl_that_claims(size):
+    """Return a frame of one byte, repeated `size` times."""
+    claim = varint(size)
+    header = bytes([len(claim) - 1])
+    return (
+        b"\xdb\xa5\xb1\xd7\x00\x01" + varint(size + 1) + b"\x02\x01\x00\x2c\x01" + header + b"\x00\x00\x00\x01" + claim
+        + b"\x00\x00"
+    )  # fmt: skip
+
+
+def pcodec_that_claims(size, dtype):
+    """Return a frame of zeros whose preamble and chunk claim `size` numbers."""
+    number = {"uint16": 7, "uint32": 1, "float16": 9, "float32": 5}[dtype]
+    hint = (size << 6 | size.bit_length() - 1).to_bytes(9, "little").rstrip(b"\0")
+    chunk = bytes([number]) + min(size - 1, 2**24 - 1).to_bytes(3, "little")
+    return b"pco!\x03\x00" + hint + b"\x04\x01" + chunk + bytes([0, 0x10, 0, 0, 0, 0, 0, 0, 0])
+
+
+def varint(number):
+    limbs = [number >> shift & 127 for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes([limb | 128 for limb in limbs[:-1]] + limbs[-1:])
 
 
 BOMBS = {
-    "zstd declares 64 MiB": (Zstd.wire_id, lambda: zstandard.compress(MEGABYTES.data)),
-    "zstd hides 64 MiB": (Zstd.wire_id, zstd_that_hides_its_size),
-    "openzl declares 64 MiB": (OpenZLFSE.wire_id, lambda: OpenZLFSE().encode(MEGABYTES)),
+    "raw": (Raw, lambda: bytes(1 << 20)),
+    "zstd": (Zstd, lambda: zstandard.compress(LARGE.data)),
+    "zstd that hides its size": (Zstd, zstd_that_hides_its_size),
+    "openzl": (OpenZLFSE, lambda: OpenZLFSE().encode(LARGE)),
+    "pcodec": (Pcodec, lambda: bytes(standalone.simple_compress(LARGE.view(np.uint32), ChunkConfig()))),
+    "pcodec of half the width": (
+        Pcodec,
+        lambda: bytes(standalone.simple_compress(LARGE.view(np.uint16), ChunkConfig())),
+    ),
 }
+CLAIMS = [1001, 2**20, 2**31, 2**32, 2**40, 2**63 - 1]
 
 
-@pytest.mark.parametrize("bomb", BOMBS)
-def test_symbol_bombs_are_refused(bomb):
-    coder, make = BOMBS[bomb]
-    tables = Section(SectionKind.TABLES, 0, np.float32([0.5]).tobytes())
-    frame = frame_of(SectionKind.VALUES, coder, make(), (StageHeader(34, (4, 0, 0)),), tables)
-    assert len(frame) < 20_000
-    tracemalloc.start()
-    with pytest.raises(FrameError):
-        fedcomp.decode(frame, SPEC)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 1 << 20
+@pytest.fixture(scope="module", params=BOMBS)
+def bomb(request):
+    coder, make = BOMBS[request.param]
+    return coder.wire_id, make()
 
 
-def test_position_bomb_is_refused():
-    data = standalone.simple_compress(np.zeros(1 << 24, np.uint32), ChunkConfig())
-    with pytest.raises(FrameError):
-        fedcomp.decode(
-            frame_of(
-                SectionKind.POSITIONS,
-                Pcodec.wire_id,
-                bytes(data),
-                (StageHeader(16, (1000,)), StageHeader(35)),
-                Section(SectionKind.TABLES, 0, np.float32([0.5]).tobytes()),
-                Section(SectionKind.SIGNS, 0, bytes(125)),
-            ),
-            SPEC,
-        )
+@pytest.mark.parametrize("kind", KINDS)
+def test_bombs_are_refused(bomb, kind):
+    section, stages, others = KINDS[kind]
+    assert outcome_of(frame_of(SPEC, stages, (section, *bomb), *others), SPEC) == "malformed"
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_claims_are_refused(kind, claim):
+    section, stages, others = KINDS[kind]
+    claims = [(Zstd, zstd_that_claims(claim)), (OpenZLFSE, openzl_that_claims(claim))]
+    claims += [(Pcodec, pcodec_that_claims(claim, dtype)) for dtype in ("uint16", "uint32", "float16", "float32")]
+    for coder, data in claims:
+        frame = frame_of(SPEC, stages, (section, coder.wire_id, data), *others)
+        assert outcome_of(frame, SPEC) == "malformed"
+
+
+def test_a_claim_within_the_output_is_refused():
+    """The output's size is right; a stream on the way to it is not."""
+    honest, large = openzl_that_claims(1000), varint(2**40)
+    assert honest.endswith(varint(1000) + b"\x00\x00")
+    data = honest[: -len(varint(1000)) - 2] + large + b"\x00\x00"
+    data = data.replace(b"\x2c\x01\x01", b"\x2c\x01" + bytes([len(large) - 1]))
+    stages = (stage(34, 4, 0, 0),)
+    assert outcome_of(symbols_of(honest, stages), SPEC) == "decoded"
+    assert outcome_of(symbols_of(data, stages), SPEC) == "malformed"
+
+
+def symbols_of(data, stages):
+    return frame_of(SPEC, stages, (SectionKind.VALUES, OpenZLFSE.wire_id, data), TABLE)
+
+
+class StringLengths(openzl.FunctionGraph):
+    """Cuts the input into strings, nearly all of them empty: their lengths are a stream that the output never shows."""
+
+    def function_graph_description(self):
+        return openzl.FunctionGraphDescription(name="strings", input_type_masks=[openzl.TypeMask.Serial])
+
+    def graph(self, state):
+        (strings,) = openzl.nodes.ConvertSerialToString([1] * 1000 + [0] * 1_000_000).run(state.edges[0])
+        content, lengths = openzl.nodes.SeparateStringComponents().run(strings)
+        content.set_destination(openzl.graphs.Zstd().base_graph)
+        (lengths,) = openzl.nodes.ConvertNumToSerialLE().run(lengths)
+        lengths.set_destination(openzl.graphs.Zstd().base_graph)
+
+
+def openzl_of(graph_of, inputs):
+    context, compressor = openzl.CCtx(), openzl.Compressor()
+    compressor.select_starting_graph(graph_of(compressor))
+    context.ref_compressor(compressor)
+    context.set_parameter(openzl.CParam.FormatVersion, OpenZLFSE.format_version)
+    context.set_parameter(openzl.CParam.ContentChecksum, 2)
+    context.set_parameter(openzl.CParam.CompressedChecksum, 2)
+    return bytes(context.compress([openzl.Input(openzl.Type.Serial, array) for array in inputs]))
+
+
+def test_streams_that_the_output_never_shows_are_refused():
+    data = openzl_of(lambda compressor: compressor.register_function_graph(StringLengths()), [LARGE[:1000]])
+    assert len(data) < 1000
+    assert openzl.DCtx().decompress(data)[0].content.as_nparray().size == 1000
+    with pytest.raises(fedcomp.errors.FrameMalformed, match="codecs"):
+        fedcomp.decode(symbols_of(data, (stage(34, 4, 0, 0),)), SPEC)
+
+
+@pytest.mark.parametrize("graph", ["Zstd", "Compress", "Huffman"])
+def test_other_openzl_graphs_are_refused(graph):
+    symbols = np.random.default_rng(0).binomial(14, 0.5, 1000).astype(np.uint8)
+    data = openzl_of(lambda compressor: getattr(openzl.graphs, graph)()(compressor), [symbols])
+    assert outcome_of(symbols_of(data, (stage(34, 4, 0, 0),)), SPEC) == "malformed"
 
 
 def test_several_openzl_outputs_are_refused():
-    context = openzl.CCtx()
-    compressor = openzl.Compressor()
-    compressor.select_starting_graph(openzl.graphs.Compress()(compressor))
-    context.ref_compressor(compressor)
-    context.set_parameter(openzl.CParam.FormatVersion, OpenZLFSE.format_version)
-    inputs = [openzl.Input(openzl.Type.Serial, MEGABYTES[:1000])] * 2
-    data = bytes(context.compress(inputs))
-    tables = Section(SectionKind.TABLES, 0, np.float32([0.5]).tobytes())
-    with pytest.raises(FrameError):
-        fedcomp.decode(
-            frame_of(SectionKind.VALUES, OpenZLFSE.wire_id, data, (StageHeader(34, (4, 0, 0)),), tables), SPEC
-        )
+    data = openzl_of(lambda compressor: openzl.graphs.Compress()(compressor), [LARGE[:1000]] * 2)
+    assert outcome_of(symbols_of(data, (stage(34, 4, 0, 0),)), SPEC) == "malformed"
 
 
-@pytest.mark.parametrize("count", [1001, 2**31, 2**63])
-def test_more_coordinates_than_the_model_has_are_refused(count):
-    frame = frame_of(SectionKind.POSITIONS, 0, bytes(4), (StageHeader(16, (count,)), StageHeader(35)))
-    with pytest.raises(FrameError, match="coordinates selected of 1000"):
+@pytest.mark.parametrize(
+    "config",
+    [
+        ChunkConfig(delta_spec=DeltaSpec.try_lookback(), mode_spec=ModeSpec.classic()),
+        ChunkConfig(delta_spec=DeltaSpec.try_consecutive(2), mode_spec=ModeSpec.classic()),
+        ChunkConfig(delta_spec=DeltaSpec.no_op(), mode_spec=ModeSpec.try_int_mult(1000)),
+    ],
+)
+def test_pcodec_modes_with_memory_of_their_own_are_refused(config):
+    """A chunk with a lookback window decodes into a window that the sender chooses: up to 2^24 numbers."""
+    gaps = np.zeros(1000, np.uint32) + np.tile(np.arange(10, dtype=np.uint32) * 1000, 100)
+    data = bytes(standalone.simple_compress(gaps, config))
+    frame = frame_of(SPEC, TOPK_TERNARY, (SectionKind.POSITIONS, Pcodec.wire_id, data), TABLE, SIGNS)
+    with pytest.raises(fedcomp.errors.FrameMalformed, match="classic mode"):
         fedcomp.decode(frame, SPEC)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_large_models_take_no_more_than_they_have_to(wide):
+    """All positions, the smallest blocks, the highest rank: what a small frame costs grows with the model alone."""
+    spec = fedcomp.ModelSpec.of({"w": np.zeros((500_000, 2) if wide else (1000, 1000), np.float32)})
+    size, rank = spec.num_parameters, 1 if wide else 64
+    positions, floats = zeros("POSITIONS", size, np.uint32), zeros("VALUES", size, np.float32)
+    tables, factors = zeros("TABLES", size // 8, np.float32), rank * sum(spec.tensors[0].shape)
+    frames = [
+        frame_of(spec, (stage(16, size), stage(32)), positions, floats),
+        frame_of(spec, (stage(17, size, 2**64 - 1), stage(32)), floats),
+        frame_of(spec, (stage(36, 3, 8),), tables, zeros("SIGNS", size // 8, np.uint8)),
+        frame_of(spec, (stage(37, 3, 8),), tables, zeros("VALUES", size, np.uint8)),
+        frame_of(spec, (stage(25, rank), stage(32)), zeros("VALUES", factors, np.float32)),
+    ]
+    assert all(len(frame) < 5000 for frame in frames)
+    assert [outcome_of(frame, spec) for frame in frames] == ["decoded"] * 5
+
+
+def zeros(kind, count, dtype):
+    """Return a section of zeros, as small as it gets."""
+    return SectionKind[kind], *compress(np.zeros(count, dtype))

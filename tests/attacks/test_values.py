@@ -88,7 +88,8 @@ def test_stages_that_no_codec_has_are_refused(stages):
 
 
 def test_sections_that_are_not_of_the_stages_are_refused():
-    extra = frame_of(UNIFORM, tables=np.float32([1]), values=np.uint8([7] * 10), signs=np.uint8([0]))
+    affine = (StageHeader(34, (4, 1, 0)),)
+    extra = frame_of(affine, tables=np.float32([0, 1]), values=np.uint8([7] * 10), signs=np.uint8([0]))
     with pytest.raises(FrameMalformed, match="SIGNS"):
         fedcomp.decode(extra, SPEC)
 
