@@ -1,6 +1,7 @@
-"""Mutants by the million, outside CI: python -m tests.attacks.fuzz --count 1000000 [--seed 0] [--first 0] [--rows 0].
+"""Mutants by the million, outside CI: python -m tests.attacks.fuzz --count 1000000 [--seed 0] [--first 0].
 
-Every mutant comes from a golden frame, or with --rows from frames of a larger model, whose sections the entropy coders
+Every mutant comes from a golden frame; with --structured from frames whose rows and columns differ, so that symbols are
+grouped and positions cropped; or with --rows 1000 from frames of a larger model, whose sections the entropy coders
 cut into blocks: bytes damaged, or stages and sections changed, and a checksum that is right again. What must hold is in
 `check`. A mutant follows from the seed and its number alone, so one that ends the process can be made again:
 --first NUMBER --count 1.
@@ -19,10 +20,10 @@ import fedcomp
 from fedcomp.wire import FrameLimits, read_frame
 from tests.attacks.check import HANG_SECONDS, Violation, outcome_of, sealed
 from tests.attacks.mutate import mutate_bytes, mutate_frame
-from tests.golden.make import CODECS, golden_model
+from tests.golden.make import CODECS, STRUCTURED, golden_model, structured_model
 
 CONTEXT = fedcomp.CodingContext(run="golden", sender="client", round=5, base=0x1234)
-GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "v1").glob("*.fcz"))
+GOLDEN = [Path(__file__).parents[1] / "golden" / "v1" / f"{name}.fcz" for name in CODECS]
 _STUCK_SECONDS = 30
 
 
@@ -39,19 +40,23 @@ def mutant(seed, number, frames, spec):
     return sealed(content)
 
 
-def frames_of(num_rows):
-    """Return the golden frames and their model, or frames of one with `num_rows` rows of 100 values, by every codec."""
-    if not num_rows:
+def frames_of(arguments):
+    """Return the golden frames and their model, or frames of another by every codec."""
+    if arguments.structured:
+        delta = structured_model()
+    elif arguments.rows:
+        weight = np.random.default_rng(0).laplace(size=(arguments.rows, 100)).astype(np.float32)
+        delta = {"w": weight, "n": np.array(1)}
+    else:
         return [path.read_bytes() for path in GOLDEN], fedcomp.ModelSpec.of(golden_model())
-    delta = {"w": np.random.default_rng(0).laplace(size=(num_rows, 100)).astype(np.float32), "n": np.array(1)}
-    codecs = map(fedcomp.codec, CODECS.values())
+    codecs = map(fedcomp.codec, [*CODECS.values(), *STRUCTURED.values()])
     frames = [codec.encode(delta, rng=np.random.default_rng(1), context=CONTEXT).frame for codec in codecs]
     return frames, fedcomp.ModelSpec.of(delta)
 
 
 def run(arguments, current):
     """Check the mutants, and print what became of them."""
-    frames, spec = frames_of(arguments.rows)
+    frames, spec = frames_of(arguments)
     for frame in frames * 2:  # what is loaded or kept for later is not the first mutants' fault
         outcome_of(frame, spec)
     outcomes, costs, slowest, largest, found = Counter(), deque(maxlen=1), 0.0, 0, 0
@@ -79,6 +84,7 @@ def main():
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=int, default=0)
+    parser.add_argument("--structured", action="store_true")
     arguments = parser.parse_args()
     current = multiprocessing.Value("q", -1, lock=False)
     process = multiprocessing.Process(target=run, args=(arguments, current))

@@ -38,8 +38,38 @@ CODECS = {
 }
 
 
+STRUCTURED = {
+    "grouped-uniform-8": "uniform(bits=8)",
+    "grouped-uniform-12": "uniform(bits=12)",
+    "grouped-deadzone": "keep(below=128) | deadzone(step=0.02, largest=127)",
+    "cropped-ternary": "topk(density=0.04) | ternary",
+    "cropped-split-uniform-6": "topk(density=0.04) | uniform(bits=6)",
+}
+"""Codecs whose frames hold sections that a small model never has."""
+
+
+def structured_model():
+    """Return an update with rows and columns of all sizes, many of them dead, and signs that go by rows."""
+    rng = np.random.default_rng(2027)
+    rows, columns = (np.exp2(rng.uniform(-9, 0, n)) * (rng.random(n) > 0.4) for n in (96, 80))
+    signs = np.where(rng.random((96, 80)) < 0.9, np.where(rng.random((96, 1)) < 0.5, 1, -1), 0.5)
+    return {
+        "fc.weight": (np.abs(rng.laplace(size=(96, 80))) * np.outer(rows, columns) * signs).astype(np.float32),
+        "fc.bias": (rng.normal(size=96) * 0.01).astype(np.float32),
+    }
+
+
+def golden_frames():
+    """Return (name, codec's text, update) of all golden frames."""
+    small = [(name, text, golden_model()) for name, text in CODECS.items()]
+    for _, text, delta in small:
+        if "trainable" in text:
+            delta["fc.weight"][:] = 0
+    return small + [(name, text, structured_model()) for name, text in STRUCTURED.items()]
+
+
 def golden_model():
-    """Return the update that all golden frames hold."""
+    """Return the update that most golden frames hold."""
     rng = np.random.default_rng(2026)
     return {
         "conv.weight": (rng.laplace(size=(8, 4, 3, 3)) * 0.01).astype(np.float32),
@@ -54,12 +84,9 @@ def main():
     folder = Path(__file__).parent / f"v{VERSION}"
     folder.mkdir(exist_ok=True)
     context = fedcomp.CodingContext(run="golden", sender="client", round=5, base=0x1234)
-    for name, text in CODECS.items():
+    for name, text, delta in golden_frames():
         if (folder / f"{name}.fcz").exists():
             continue
-        delta = golden_model()
-        if "trainable" in text:
-            delta["fc.weight"][:] = 0
         frame = fedcomp.codec(text).encode(delta, rng=np.random.default_rng(1), context=context).frame
         (folder / f"{name}.fcz").write_bytes(frame)
         save_file(fedcomp.decode(frame, fedcomp.ModelSpec.of(delta)), folder / f"{name}.safetensors")
