@@ -6,13 +6,14 @@ first, few enough bits that no sum is ever rounded: every order of additions the
 
 from __future__ import annotations
 
-from itertools import combinations
-from math import ceil, copysign, log2, sqrt
+from math import ceil, log2
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fedcomp.types import NDArray
 
 _MANTISSA_BITS = 53
@@ -102,33 +103,48 @@ def _orthonormalize(vectors: NDArray) -> NDArray:
 
 
 def _eigenvectors(gram: NDArray) -> tuple[NDArray, NDArray]:
-    """Return eigenvectors (rows) and eigenvalues, falling, of a symmetric positive matrix: cyclic Jacobi rotations."""
-    matrix, vectors = gram.copy(), np.eye(len(gram))
+    """Return eigenvectors (rows) and eigenvalues, falling, of a symmetric positive matrix: cyclic Jacobi rotations.
+
+    Pairs without a common row are rotated at once (Brent and Luk, 1985, section 3).
+    """
+    size = len(gram)
+    even = size + size % 2  # a row of zeros gives everyone a partner
+    matrix, vectors = np.zeros((even, even)), np.eye(even)
+    matrix[:size, :size] = gram
     for _ in range(30):
         off_diagonal = np.abs(matrix - np.diag(np.diag(matrix)))
         if off_diagonal.max() <= 1e-12 * np.diag(matrix).max():
             break
-        for p, q in combinations(range(len(gram)), 2):
-            if matrix[p, q]:
-                turn = _rotation(float(matrix[p, p]), float(matrix[q, q]), float(matrix[p, q]))
-                _turn_rows(matrix, p, q, turn)
-                _turn_rows(matrix.T, p, q, turn)
-                _turn_rows(vectors, p, q, turn)
-    order = np.argsort(-np.diag(matrix), kind="stable")
-    return vectors[order], np.diag(matrix)[order].clip(0)
+        for p, q in _tournament(even):
+            cosines, sines = _rotations(matrix[p, p], matrix[q, q], matrix[p, q])
+            _turn_rows(matrix, p, q, cosines, sines)
+            _turn_rows(matrix.T, p, q, cosines, sines)
+            _turn_rows(vectors, p, q, cosines, sines)
+    order = np.argsort(-np.diag(matrix)[:size], kind="stable")
+    return vectors[order, :size], np.diag(matrix)[order].clip(0)
 
 
-def _rotation(app: float, aqq: float, apq: float) -> tuple[float, float]:
-    """Return cosine and sine that make the off-diagonal element zero."""
-    ratio = (aqq - app) / (2 * apq)
-    tangent = copysign(1 / (abs(ratio) + sqrt(ratio * ratio + 1)), ratio)
-    cosine = 1 / sqrt(tangent * tangent + 1)
-    return cosine, tangent * cosine
+def _tournament(size: int) -> Iterator[tuple[NDArray, NDArray]]:
+    """Yield rounds of disjoint pairs, in which everyone of an even number meets everyone else once."""
+    players = np.arange(size)
+    for _ in range(size - 1):
+        yield players[: size // 2], players[size // 2 :][::-1]
+        players[1:] = np.roll(players[1:], 1)
 
 
-def _turn_rows(matrix: NDArray, p: int, q: int, turn: tuple[float, float]) -> None:
-    cosine, sine = turn
-    matrix[p], matrix[q] = cosine * matrix[p] - sine * matrix[q], sine * matrix[p] + cosine * matrix[q]
+def _rotations(app: NDArray, aqq: NDArray, apq: NDArray) -> tuple[NDArray, NDArray]:
+    """Return cosines and sines that make the off-diagonal elements zero."""
+    with np.errstate(over="ignore"):  # an off-diagonal element that is next to nothing turns by next to nothing
+        ratios = (aqq - app) / np.where(apq == 0, 1, 2 * apq)
+        tangents = np.copysign(1 / (np.abs(ratios) + np.sqrt(ratios * ratios + 1)), ratios)
+    tangents = np.where(apq == 0, 0, tangents)
+    cosines = 1 / np.sqrt(tangents * tangents + 1)
+    return cosines, tangents * cosines
+
+
+def _turn_rows(matrix: NDArray, p: NDArray, q: NDArray, cosines: NDArray, sines: NDArray) -> None:
+    upper, lower, c, s = matrix[p], matrix[q], cosines[:, np.newaxis], sines[:, np.newaxis]
+    matrix[p], matrix[q] = c * upper - s * lower, s * upper + c * lower
 
 
 def _combine(rotation: NDArray, vectors: NDArray) -> NDArray:
