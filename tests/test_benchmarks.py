@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fedcomp.benchmarks import benchmark_codecs, check_bars, compare_sparse, compare_symbols, synthetic_deltas
+from fedcomp.benchmarks.codecs import TOP_1_PER_CENT
 from fedcomp.benchmarks.memory import peak_memory
 from fedcomp.benchmarks.updates import train_updates
 from fedcomp.cli import run
@@ -15,7 +16,7 @@ from fedcomp.config import RunConfig
 
 def test_sizes_are_those_of_the_frames():
     delta = synthetic_deltas(20_000)
-    (result, other) = benchmark_codecs(delta, ["thin"])
+    (result, other) = benchmark_codecs(delta, [TOP_1_PER_CENT])
     assert (result.delta, other.delta) == ("laplace", "gauss")
     assert result.times_smaller == 80_000 / result.num_bytes
     assert 1 <= result.positions_over_entropy < 1.3
@@ -45,7 +46,7 @@ def test_grouping_beats_zstd_on_structured_updates():
 
 def test_bars_say_what_is_met():
     delta = synthetic_deltas(50_000)
-    results = benchmark_codecs(delta, ["thin", "uniform(bits=4)"])
+    results = benchmark_codecs(delta, [TOP_1_PER_CENT, "uniform(bits=4)"])
     peers = [("laplace", peer) for peer in compare_sparse(delta["laplace"], 0.01)]
     bars = {bar.what: bar for bar in check_bars(results, peers)}
     assert bars["positions over h(p), i.i.d."].promise == "<= 1.02"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import pi
 from typing import TYPE_CHECKING, NamedTuple
 
+from fedcomp.benchmarks.codecs import TOP_1_PER_CENT
+from fedcomp.benchmarks.codecs import TOP_1_PER_CENT
 from fedcomp.benchmarks.peers import DEEP_CABAC, GZIP_FLOATS, OURS, PLAIN_PAIRS
 from fedcomp.codecs.rotate import block_cuts
 
@@ -12,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from fedcomp.benchmarks.codecs import CodecResult
-    from fedcomp.benchmarks.peers import PeerResult
+from fedcomp.benchmarks.peers import PeerResult
 
 _IID = ("laplace", "gauss")
-_DENSE = ("q8", "uniform(bits=6)", "uniform(bits=4)", "q4")
+_DENSE = ("q8", "uniform(bits=6)", "uniform(bits=4)", "q4", "uniform(bits=4, stochastic=true)")
 
 
 class Bar(NamedTuple):
@@ -42,7 +44,7 @@ def check_bars(results: Sequence[CodecResult], peers: Sequence[tuple[str, PeerRe
         peers: (the update's name, the peer's result).
     """
     dense = [r for r in results if r.codec in _DENSE]
-    thin = [r for r in results if r.codec == "thin"]
+    thin = [r for r in results if r.codec == TOP_1_PER_CENT]
     one_bit = [r for r in results if r.codec == "rotate | sign(unbiased=true)"]
     ours = [p for _, p in peers if p.peer == OURS]
     bars = [

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from fedcomp.codecs import ByteLedger
     from fedcomp.types import ModelDelta, NDArray
 
+TOP_1_PER_CENT = "topk(density=0.01) | ternary"
 DEFAULT_CODECS = (
     "lossless",
     "q8",
     "q4",
     "thin",
     "ultra",
+    TOP_1_PER_CENT,
+    "topk(density=0.0025) | ternary",
     "uniform(bits=6)",
     "uniform(bits=4)",
     "deadzone(step=1)",

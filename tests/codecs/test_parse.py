@@ -42,7 +42,7 @@ def test_error_points_at_the_place(text, position, says):
 
 
 def test_spaces_and_number_forms_do_not_matter():
-    assert fedcomp.codec(" topk( density = 1e-2 )|ternary ") == fedcomp.codec("thin")
+    assert fedcomp.codec(" topk( density = 1e-2 )|ternary ") == fedcomp.codec("topk(density=0.01) | ternary")
 
 
 @given(st.text(max_size=40))

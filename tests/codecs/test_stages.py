@@ -106,7 +106,7 @@ def test_keep_leaves_small_tensors_alone_and_widens_where_float16_is_too_narrow(
 def test_header_and_checks_of_a_small_update_stay_small():
     delta = {"w": np.random.default_rng(0).normal(size=300_000).astype(np.float32)}
     context = fedcomp.CodingContext(run="123456789", sender="987654321", round=200, base=2**32 - 1)
-    encoded = fedcomp.codec("thin").encode(delta, context=context)
+    encoded = fedcomp.codec("topk(density=0.01) | ternary").encode(delta, context=context)
     assert encoded.ledger.header <= 64
 
 
