@@ -6,7 +6,6 @@ from math import pi
 from typing import TYPE_CHECKING, NamedTuple
 
 from fedcomp.benchmarks.codecs import TOP_1_PER_CENT
-from fedcomp.benchmarks.codecs import TOP_1_PER_CENT
 from fedcomp.benchmarks.peers import DEEP_CABAC, GZIP_FLOATS, OURS, PLAIN_PAIRS
 from fedcomp.codecs.rotate import block_cuts
 
