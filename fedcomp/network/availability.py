@@ -73,8 +73,9 @@ class Availability:
         if num_open >= count:
             return now
         changing = self.lengths < self.period
-        opens = (self.starts[changing] - now) % self.period
-        closes = (opens + self.lengths[changing]) % self.period
+        starts, ends = self.starts[changing], self.starts[changing] + self.lengths[changing]
+        # Above 0 and at most a period: what happens at this very moment is in `num_open` already.
+        opens, closes = (self.period - (now - moments) % self.period for moments in (starts, ends))
         moments = np.concatenate([closes, opens])
         steps = np.repeat([-1, 1], len(opens))
         order = np.argsort(moments, kind="stable")  # at one moment, who leaves does so before who comes

@@ -32,12 +32,12 @@ class RunHistory:
         """
         path = Path(folder) / "metrics.jsonl"
         try:
-            rows = [_parse_row(line, path, number) for number, line in enumerate(path.open(encoding="utf-8"), 1)]
+            lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: {error}; name the folder of a run") from None
-        if not rows:
-            raise DataError(f"{path} has no rows yet")
-        return cls(str(folder), tuple(rows))
+        if not lines:
+            raise DataError(f"{path} has no rounds yet")
+        return cls(str(folder), tuple(_parse_row(line, path, number) for number, line in enumerate(lines, 1)))
 
     def accuracies(self) -> list[float | None]:
         """Return the accuracy after each round, None where it was not measured."""

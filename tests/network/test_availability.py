@@ -56,6 +56,15 @@ def test_waiting_until_enough_are_there():
         availability.wait_for(3, 0.0)
 
 
+def test_what_begins_or_ends_at_this_very_moment_is_counted_once():
+    availability = of((0, 0, 10), (1, 50, 30))
+    for now in (0.0, 10.0, 50.0, 80.0):
+        with pytest.raises(RunError, match="never more than 1"):
+            availability.wait_for(2, now)
+    assert availability.wait_for(1, 10.0) == pytest.approx(50)
+    assert availability.wait_for(1, 80.0) == pytest.approx(100)
+
+
 def test_who_leaves_as_another_comes_is_not_counted_with_it():
     with pytest.raises(RunError, match="never more than 1"):
         of((0, 10, 20), (1, 30, 20)).wait_for(2, 0.0)
