@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flwr.app import Error, Message, MessageType
@@ -69,8 +70,9 @@ class NetworkGrid(Grid):
         """Return the node ids of the reachable clients, once there are enough of them."""
         if self._network.availability is None:
             return list(self._clients)
-        self._timing = RoundTiming(self._network.wait(self._timing.simulated_seconds))
-        reachable = self._network.availability.reachable(self._timing.simulated_seconds)
+        now = self._network.wait(self._timing.simulated_seconds)
+        self._timing = replace(self._timing, simulated_seconds=now)
+        reachable = self._network.availability.reachable(now)
         return [node for node, client in self._clients.items() if reachable[client]]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
@@ -89,6 +91,8 @@ class NetworkGrid(Grid):
             timeout: Real seconds, for `inner`.
         """
         waiting = list(messages)
+        if not waiting:  # what a strategy that does not evaluate sends
+            return
         sent = {self._number(message.metadata.dst_node_id): message for message in waiting}
         exchange = Exchange(
             self._network, list(sent), began=self._timing.simulated_seconds, occasion=self._occasion(waiting)
@@ -101,6 +105,9 @@ class NetworkGrid(Grid):
                     yield _error_reply(message, fate)
             for reply in self._inner.send_and_receive(reached, timeout=timeout):
                 client = self._number(reply.metadata.src_node_id)
+                if client not in bytes_down:
+                    yield reply  # nobody asked for it: refusing it is the strategy's part
+                    continue
                 fate = exchange.answer(
                     client,
                     bytes_down=bytes_down[client],

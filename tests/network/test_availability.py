@@ -44,6 +44,12 @@ def test_when_a_client_leaves():
     assert availability.leaves_at(2, 50) == 50
 
 
+def test_the_order_of_the_windows_does_not_matter():
+    windows = [(2, 60.0, 10.0), (0, 10.0, 20.0), (1, 5.0, 10.0), (1, 25.0, 50.0)]
+    for availability in (of(*windows), of(*windows[::-1])):
+        assert [availability.leaves_at(client, 28) for client in range(3)] == [30, 75, 28]
+
+
 def test_waiting_until_enough_are_there():
     availability = of((0, 10, 20), (1, 25, 50), (2, 60, 10))
     assert availability.wait_for(0, 3.0) == 3.0

@@ -162,6 +162,27 @@ def test_real_failures_and_unknown_nodes_stay_what_they_are():
     assert "no node has the id 12345" in seen(ask(grid_of(), [12345]))[0]
 
 
+def test_a_reply_that_nobody_asked_for_goes_to_the_strategys_checks():
+    class Intruder(LocalGrid):
+        def send_and_receive(self, messages, *, timeout=None):
+            yield from super().send_and_receive([Message(RecordDict(), list(self.get_node_ids())[2], "train")])
+
+    app = ClientApp()
+    app.train()(echo)
+    inner = Intruder(app, num_nodes=3)
+    grid = NetworkGrid(inner, Network(mix=Mix((LINK,), (1.0,))))
+    assert seen(ask(grid, list(inner.get_node_ids())[:1])) == [750]
+    assert grid.timing == RoundTiming(0.0)
+
+
+def test_a_round_without_messages_changes_nothing():
+    grid = grid_of(deadline=3.6)
+    ask(grid)
+    before = grid.timing
+    assert not ask(grid, [])
+    assert grid.timing is before
+
+
 def test_the_rest_is_the_inner_grids():
     grid = grid_of(started_at=50.0)
     assert isinstance(grid, TimedGrid)
