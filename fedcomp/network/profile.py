@@ -14,11 +14,11 @@ class Profile:
 
     A transfer of n bytes takes ::
 
-        rtt + 8 * (n + ceil(n / packet_bytes) * header_bytes) / (goodput(rate) * (1 - loss))
+        rtt + 8 * (n + ceil(n / packet_bytes) * header_bytes) / (min(rate, ceiling) * (1 - loss))
 
-    One round trip asks for it; every packet has its header; every lost packet is sent again. Over TCP the rate has a
-    ceiling, for loss also shrinks the window: ``MSS / rtt * sqrt(3 / 2) / sqrt(loss)`` (Mathis, Semke, Mahdavi and
-    Ott, "The macroscopic behavior of the TCP congestion avoidance algorithm", CCR 27(3), 1997, equation 3).
+    One round trip asks for it; every packet has its header; every lost packet is sent again. TCP has a
+    ceiling, for loss also shrinks the window: ``8 * packet_bytes / rtt * sqrt(3 / 2) / sqrt(loss)`` (Mathis, Semke,
+    Mahdavi and Ott, "The macroscopic behavior of the TCP congestion avoidance algorithm", CCR 27(3), 1997).
 
     Args:
         name: What a configuration calls it.
