@@ -59,6 +59,33 @@ def simulate(
     console.print(f"run folder: {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command(epilog="Example: fedcomp plot runs/demo runs/demo/baseline --out curves.svg --target 0.9")
+def plot(
+    runs: Annotated[list[Path], typer.Argument(exists=True, file_okay=False, help="Folders of runs.")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="The picture, SVG.")],
+    target: Annotated[list[float] | None, typer.Option(min=0, max=1, help="An accuracy to reach.")] = None,
+) -> None:
+    """Draw accuracy over simulated time and bytes, and tell when each run reached an accuracy."""
+    from fedcomp.reporting import RunHistory, draw_curves, format_bytes, format_seconds
+
+    histories = [RunHistory.read(folder) for folder in runs]
+    draw_curves(histories, out, targets=target or [])
+    table = Table("run", "accuracy", "simulated time", "bytes up", "bytes up and down")
+    for history in histories:
+        for accuracy in target or []:
+            seconds = history.cost_to_accuracy(accuracy, history.seconds())
+            costs = (history.cost_to_accuracy(accuracy, c) for c in (history.uplink_bytes(), history.num_bytes()))
+            table.add_row(
+                history.name,
+                f"{accuracy:.1%}",
+                "-" if seconds is None else format_seconds(seconds),
+                *("-" if cost is None else format_bytes(cost) for cost in costs),
+            )
+    if target:
+        Console().print(table)
+    print(f"drew {out}")
+
+
 @app.command(epilog="Example: fedcomp encode delta.safetensors delta.fcz --codec 'topk(density=0.01) | ternary'")
 def encode(
     source: _InFile,

@@ -11,7 +11,8 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fedcomp.codecs import parse_codec
-from fedcomp.errors import CodecSpecError, ConfigError
+from fedcomp.errors import CodecSpecError, ConfigError, UsageError
+from fedcomp.network import check_availability, parse_mix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,6 +94,17 @@ class RunConfig(BaseModel):
     distill_learning_rate: float = Field(2e-3, gt=0, description="of Adam, falling along a cosine")
     temperature: float = Field(3.0, gt=0, description="softens teacher and student")
 
+    network: str = Field(
+        "", description="simulated links: fibre, lte, 3g, lora or a mix `fibre:0.2 lte:0.5 3g:0.3`; empty is off"
+    )
+    network_spread: float = Field(0.5, ge=0, le=3, description="of clients with one profile: sigma of a log-normal")
+    server_bandwidth: float = Field(0.0, ge=0, description="bit/s each way that a round's clients share; 0 is no limit")
+    example_seconds: float = Field(0.001, ge=0, description="what a recent phone needs to train one example once")
+    round_deadline: float = Field(0.0, ge=0, description="simulated seconds, then late replies are lost; 0 is none")
+    dropout: float = Field(0.0, ge=0, lt=1, description="probability that a client is lost in a round")
+    availability: str = Field("", description="diurnal, diurnal:HOURS or a trace FILE.csv; empty is always")
+    availability_period: float = Field(86400.0, gt=0, description="simulated seconds until availability repeats")
+
     @field_validator("codec")
     @classmethod
     def _codec_parses(cls, text: str) -> str:
@@ -101,6 +113,25 @@ class RunConfig(BaseModel):
                 parse_codec(text)
             except CodecSpecError as error:
                 raise ValueError(str(error)) from None
+        return text
+
+    @field_validator("network")
+    @classmethod
+    def _network_parses(cls, text: str) -> str:
+        try:
+            if text:
+                parse_mix(text)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return text
+
+    @field_validator("availability")
+    @classmethod
+    def _availability_parses(cls, text: str) -> str:
+        try:
+            check_availability(text)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
         return text
 
     @model_validator(mode="after")
@@ -123,6 +154,10 @@ class RunConfig(BaseModel):
             ),
             f"min-replies is {self.min_replies}, but a round has {self.clients_per_round} clients": (
                 self.min_replies > self.clients_per_round
+            ),
+            "server-bandwidth, round-deadline, dropout and availability are of a simulated network: set network": (
+                not self.network
+                and bool(self.server_bandwidth or self.round_deadline or self.dropout or self.availability)
             ),
         }
         if found := [message for message, is_so in impossible.items() if is_so]:

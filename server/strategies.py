@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def build_strategy(config: RunConfig) -> Strategy:
-    """Build the strategy that takes the server's step; evaluation happens at the server."""
+    """Build the strategy that takes the server's step; evaluation happens at the server.
+
+    Where clients come and go, a round asks a share of those who are there, and begins with as few as may count.
+    """
+    come_and_go = bool(config.availability)
     rate = config.server_learning_rate
     strategies: dict[str, Callable[..., Strategy]] = {
         "fedavg": FedAvg,
@@ -26,7 +30,7 @@ def build_strategy(config: RunConfig) -> Strategy:
     return strategies[config.strategy](
         fraction_train=config.fraction_train,
         fraction_evaluate=0.0,
-        min_train_nodes=config.clients_per_round,
+        min_train_nodes=config.min_replies if come_and_go else config.clients_per_round,
         min_evaluate_nodes=0,
-        min_available_nodes=config.num_clients,
+        min_available_nodes=config.min_replies if come_and_go else config.num_clients,
     )

@@ -20,7 +20,7 @@ def delta(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("command", [[], ["simulate"], ["encode"], ["decode"], ["inspect"]])
+@pytest.mark.parametrize("command", [[], ["simulate"], ["plot"], ["encode"], ["decode"], ["inspect"]])
 def test_help_explains_with_an_example(command, capsys):
     assert run([*command, "--help"]) == 0
     shown = capsys.readouterr().out

@@ -52,6 +52,12 @@ def test_every_field_is_described():
         ({"proxy-size": 0}, "proxy-size and validation-size above 0"),
         ({"fraction-train": 0.01}, "not one client"),
         ({"min-replies": 21}, "min-replies is 21, but a round has 20 clients"),
+        ({"network": "ltee"}, "network is 'ltee'.*did you mean 'lte'"),
+        ({"network": "lte:0.5 3g:0.2"}, "network is 'lte:0.5 3g:0.2'.*sum to 0.7, expected 1"),
+        ({"network": "lte", "availability": "nightly"}, "availability is 'nightly'.*neither diurnal"),
+        ({"dropout": 0.1}, "dropout and availability are of a simulated network: set network"),
+        ({"availability": "diurnal"}, "set network"),
+        ({"network": "lte", "dropout": 1.0}, "dropout is 1.0.*less than 1"),
     ],
 )
 def test_one_clear_error(mapping, says):
@@ -79,6 +85,8 @@ def test_all_impossible_pairs_are_named_at_once():
         {"teacher": "none", "proxy-size": 0, "validation-size": 0},
         {"num-clients": 3, "fraction-train": 0.34, "min-replies": 1},
         {"codec": "none"},
+        {"network": "fibre:0.2 lte:0.8", "dropout": 0.1, "availability": "diurnal:6", "round-deadline": 9.0},
+        {"network": "lora", "availability": "no/such/trace.csv"},
     ],
 )
 def test_pairs_at_the_border_are_possible(mapping):

@@ -8,7 +8,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("name", ["quantization.md"])
+@pytest.mark.parametrize("name", ["network.md", "quantization.md"])
 def test_examples_run(name):
     results = doctest.testfile(str(DOCS / name), module_relative=False)
     assert results.attempted >= 8

@@ -41,6 +41,13 @@ def num_bytes(record: ArrayRecord) -> int:
     return sum(len(array.data) for array in record.values())
 
 
+def content_bytes(content: RecordDict) -> int:
+    """Count the bytes of a message's content, as they travel: its arrays' data and its other records, serialized."""
+    others = (*content.config_records.values(), *content.metric_records.values())
+    arrays = sum(num_bytes(record) for record in content.array_records.values())
+    return arrays + sum(len(record.deflate()) for record in others)
+
+
 def frame_to_record(frame: bytes) -> ArrayRecord:
     """Pack a frame into one Array: each Array of a message costs a request of its own on every hop."""
     return ArrayRecord({"update": Array(dtype="uint8", shape=(len(frame),), stype=_FRAME_TYPE, data=frame)})

@@ -16,7 +16,7 @@ from fedcomp.flower.feed import client_metrics, feed_each, feed_mean, needs_only
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
 from fedcomp.flower.records import num_bytes, only_array_record, to_array_record, to_model
 from fedcomp.flower.screening import Screening
-from fedcomp.flower.traffic import RoundTraffic
+from fedcomp.flower.traffic import RoundTraffic, TimedGrid
 from fedcomp.wire import FrameLimits
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class CompressedStrategy(Strategy):
         self._base: Model = {}
         self._dense_bytes = 0
         self._traffic = RoundTraffic(round=0)
+        self._timed_grid: TimedGrid | None = None
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -88,6 +89,7 @@ class CompressedStrategy(Strategy):
         """Let `inner` choose the clients and add the order to each message."""
         messages = list(self.inner.configure_train(server_round, arrays, config, grid))
         self._traffic, self._screening = RoundTraffic(round=server_round, sent=len(messages)), None
+        self._timed_grid = grid if isinstance(grid, TimedGrid) else None
         if not messages:
             return messages
         _, broadcast = only_array_record(messages[0].content)
@@ -130,6 +132,8 @@ class CompressedStrategy(Strategy):
         if arrays is not None:
             arrays = _with_types_of(self._base, arrays)
             self._acknowledged |= dict.fromkeys(feed.senders, server_round)
+        if self._timed_grid:
+            self._traffic.timing = self._timed_grid.timing
         if self._on_round:
             self._on_round(self._traffic)
         return arrays, metrics

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from logging import WARNING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from flwr.common.logger import log
 
+if TYPE_CHECKING:
+    from fedcomp.network import RoundTiming
+
 _MAX_COMPLAINTS = 3
+
+
+@runtime_checkable
+class TimedGrid(Protocol):
+    """A Grid that keeps a simulated clock."""
+
+    @property
+    def timing(self) -> RoundTiming:
+        """The clock after the latest exchange of messages, and whom it cost."""
 
 
 @dataclass
@@ -25,6 +38,7 @@ class RoundTraffic:
         accepted: Updates that count.
         rejected: Updates that were refused, by reason.
         complaints: What went wrong with the first few clients, a line each.
+        timing: The simulated clock after the round, where the Grid keeps one.
     """
 
     round: int
@@ -36,6 +50,7 @@ class RoundTraffic:
     accepted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
+    timing: RoundTiming | None = None
 
     @property
     def failed(self) -> int:

@@ -1,6 +1,8 @@
 """Reporting: a run's folder, its live display, tables. Needs no torch."""
 
+from fedcomp.reporting.curves import draw_curves
 from fedcomp.reporting.formatting import format_bytes, format_ratio, format_seconds, format_share
+from fedcomp.reporting.history import RunHistory
 from fedcomp.reporting.progress import Progress, RoundRow
 from fedcomp.reporting.recorder import RunRecorder
 from fedcomp.reporting.run_folder import RunFolder, new_run_path
@@ -11,8 +13,10 @@ __all__ = [
     "Progress",
     "RoundRow",
     "RunFolder",
+    "RunHistory",
     "RunRecorder",
     "comparison_table",
+    "draw_curves",
     "format_bytes",
     "format_ratio",
     "format_seconds",

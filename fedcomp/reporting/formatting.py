@@ -23,5 +23,9 @@ def format_share(share: float | None) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a duration: ``8.1 s`` or ``2:05 min``."""
-    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+    """Return a duration: ``8.1 s``, ``2:05 min``, ``9.5 h`` or ``11.3 days``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 2 * 3600:
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 2 * 86400 else f"{seconds / 86400:.1f} days"

@@ -34,6 +34,7 @@ class RunRecorder:
         self._started = self._round_started = time.monotonic()
         self._totals: Counter[str] = Counter()
         self._accuracies: dict[int, float] = {}
+        self._simulated_seconds: float | None = None
         self._notes = 0
         self.last_complaint = ""
 
@@ -75,8 +76,12 @@ class RunRecorder:
             self._accuracies[traffic.round] = row.accuracy
         measured = {key: value for key, value in asdict(row).items() if value is not None}
         reasons = {f"rejected_{reason}": count for reason, count in sorted(traffic.rejected.items())}
+        timing = asdict(traffic.timing) if traffic.timing else {}
+        if traffic.timing:
+            self._simulated_seconds = traffic.timing.simulated_seconds
+            self._totals.update(stragglers=traffic.timing.stragglers, dropouts=traffic.timing.dropouts)
         self._folder.write_round(
-            measured | dict(metrics) | {"dense_downlink_bytes": traffic.dense_downlink_bytes} | reasons
+            measured | dict(metrics) | {"dense_downlink_bytes": traffic.dense_downlink_bytes} | timing | reasons
         )
         self._progress.advance(row)
         self._show_complaints(traffic)
@@ -90,6 +95,7 @@ class RunRecorder:
             "accuracy": final,
             "accuracy_last10": sum(last) / len(last) if last else None,
             **facts,
+            "simulated_seconds": self._simulated_seconds,
             "wall_seconds": time.monotonic() - self._started,
             "peak_rss_bytes": peak_rss_bytes(),
             "versions": versions(),

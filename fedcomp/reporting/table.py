@@ -23,12 +23,13 @@ _ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
     ("updates refused", lambda s: str(s["updates_rejected"])),
     ("student accuracy", lambda s: format_share(s["student_accuracy"])),
     ("student bytes", lambda s: format_bytes(s["student_bytes"])),
+    ("simulated time", lambda s: format_seconds(s["simulated_seconds"])),
     ("time", lambda s: format_seconds(s["wall_seconds"])),
 )
 
 
 def comparison_table(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
-    """Build a table with a column a run; a dash stands where a summary says nothing.
+    """Build a table with a column a run; a dash stands where a summary says nothing, and no row where none does.
 
     Args:
         runs: (name, contents of its ``summary.json``).
@@ -37,7 +38,9 @@ def comparison_table(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for label, show in _ROWS:
-        table.add_row(label, *(_cell(show, summary) for _, summary in runs))
+        cells = [_cell(show, summary) for _, summary in runs]
+        if set(cells) != {"-"}:
+            table.add_row(label, *cells)
     return table
 
 

@@ -1,13 +1,17 @@
 """Simulation: many clients on one machine, behind Flower's own Grid interface."""
 
+from fedcomp.simulation.configured_network import configured_network
 from fedcomp.simulation.experiment import float32_baseline, simulate
 from fedcomp.simulation.global_random import seeded_global_random
 from fedcomp.simulation.grid import LocalGrid
 from fedcomp.simulation.load_app import load_app_folder
+from fedcomp.simulation.network import NetworkGrid
 from fedcomp.simulation.run import flower_log_level, run_app
 
 __all__ = [
     "LocalGrid",
+    "NetworkGrid",
+    "configured_network",
     "float32_baseline",
     "flower_log_level",
     "load_app_folder",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedcomp.config import NO_CODEC, RunConfig
 from fedcomp.errors import UsageError
+from fedcomp.simulation.configured_network import configured_network
 from fedcomp.simulation.run import flower_log_level, run_app
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def simulate(config: RunConfig) -> dict[str, Any]:
             run_config=config.to_mapping(),
             client_timeout=config.client_timeout,
             seed=config.seed,
+            network=configured_network(config),
         )
     summary: dict[str, Any] = json.loads((Path(config.out_dir) / "summary.json").read_text(encoding="utf-8"))
     return summary

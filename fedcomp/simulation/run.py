@@ -12,12 +12,15 @@ from fedcomp.seeding import derive_seed
 from fedcomp.simulation.global_random import seeded_global_random
 from fedcomp.simulation.grid import LocalGrid
 from fedcomp.simulation.identity import task_identity
+from fedcomp.simulation.network import NetworkGrid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from flwr.clientapp import ClientApp
     from flwr.serverapp import ServerApp
+
+    from fedcomp.network import Network
 
 _SERVER_NODE_ID = 1
 
@@ -30,6 +33,7 @@ def run_app(
     run_config: Mapping[str, bool | int | float | str],
     client_timeout: float | None = None,
     seed: int = 0,
+    network: Network | None = None,
 ) -> Context:
     """Run both apps to the end.
 
@@ -40,6 +44,7 @@ def run_app(
         run_config: What both find in ``context.run_config``.
         client_timeout: Seconds for one message to one client, None for no limit.
         seed: Decides which clients Flower samples, and their node ids.
+        network: The clients' simulated links and devices, None for none.
 
     Returns:
         The ServerApp's context, with whatever state it left there.
@@ -57,7 +62,7 @@ def run_app(
         run_id=run_id, node_id=_SERVER_NODE_ID, node_config={}, state=RecordDict(), run_config=dict(run_config)
     )
     with task_identity(run_id=run_id, node_id=_SERVER_NODE_ID), seeded_global_random(seed), contextlib.closing(grid):
-        server_app(grid, context)
+        server_app(NetworkGrid(grid, network) if network else grid, context)
     return context
 
 

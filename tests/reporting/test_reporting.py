@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from fedcomp.errors import UsageError
 from fedcomp.flower import RoundTraffic
+from fedcomp.network import RoundTiming
 from fedcomp.reporting import (
     Progress,
     RoundRow,
@@ -208,3 +209,32 @@ def test_comparison_shows_a_dash_for_what_was_not_measured():
 def test_system_facts():
     assert peak_rss_bytes() > 10_000_000
     assert {"python", "fedcomp", "flwr", "numpy", "torch"} <= versions().keys()
+
+
+def test_a_row_that_no_run_has_is_not_shown():
+    runs = [("a", {"codec": "thin"}), ("b", {"codec": "none"})]
+    assert "simulated time" not in text_of(comparison_table(runs))
+    runs[0][1]["simulated_seconds"] = 90.0
+    assert "1:30 min" in text_of(comparison_table(runs))
+
+
+def test_simulated_time_is_recorded_where_there_is_a_clock(tmp_path):
+    console = Console(file=io.StringIO())
+    with RunFolder.create(str(tmp_path / "run"), "x") as folder, Progress(console, "x", 2) as progress:
+        recorder = RunRecorder(folder, progress)
+        assert recorder.summary({})["simulated_seconds"] is None
+        for number in (1, 2):
+            timing = RoundTiming(1.5 * number, stragglers=1, dropouts=2, unavailable=3)
+            recorder.record(RoundTraffic(number, timing=timing), {})
+        summary = recorder.summary({})
+    assert (summary["simulated_seconds"], summary["stragglers"], summary["dropouts"]) == (3.0, 2, 4)
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[1])
+    assert [row[key] for key in ("simulated_seconds", "stragglers", "dropouts", "unavailable")] == [3.0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(8.06, "8.1 s"), (125, "2:05 min"), (7199, "119:59 min"), (34200, "9.5 h"), (1e6, "11.6 days")],
+)
+def test_durations_are_shown_in_the_unit_that_fits(seconds, shown):
+    assert format_seconds(seconds) == shown
