@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from fedcomp.codecs.groups import SCALES, read_scale_args, reduce_groups, scale_args, spread, sum_groups
-from fedcomp.codecs.levels import look_up, nearest
-from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
-from fedcomp.errors import InvalidValues
+from fedcomp.codecs.levels import FixedLevels, nearest
+from fedcomp.codecs.stage import parameter
 from fedcomp.wire import SectionKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.random import Generator
 
     from fedcomp.codecs.groups import Cuts
@@ -34,7 +31,7 @@ _POSITIVE_LEVELS = {
 
 
 @dataclass(frozen=True)
-class Eden:
+class Eden(FixedLevels):
     """Round ``x / rms`` to Lloyd-Max levels of the normal distribution, and send one scale a group.
 
     Behind `Rotate` every group is nearly normal, so that no levels need to travel. The scale is ``|x|^2 / <x, q>``,
@@ -53,17 +50,10 @@ class Eden:
 
     name: ClassVar[str] = "eden"
     wire_id: ClassVar[int] = 41
-    is_unbiased: ClassVar[bool] = False
-    needs_sparsifier: ClassVar[bool] = False
-    centre: ClassVar[None] = None
 
+    scale: str = parameter("tensor", choices=SCALES)
     bits: int = parameter(2, minimum=1, maximum=4)
     unbiased: bool = parameter(True)
-    scale: str = parameter("tensor", choices=SCALES)
-    block: int = parameter(256, minimum=8, maximum=1 << 20)
-
-    def __post_init__(self) -> None:
-        check_parameters(self)
 
     @property
     def error_bound(self) -> float:
@@ -72,47 +62,31 @@ class Eden:
 
     @property
     def levels(self) -> NDArray:
-        """The levels, ascending: float32."""
-        positive = np.array(_POSITIVE_LEVELS[self.bits], np.float32)
-        return np.concatenate([-positive[::-1], positive])
+        """The levels over the largest one."""
+        positive = np.array(_POSITIVE_LEVELS[self.bits])
+        levels: NDArray = np.concatenate([-positive[::-1], positive]) / positive[-1]
+        return levels.astype(np.float32)
 
     def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return scales and indices of levels."""
         bounds = cuts.by(self.scale, self.block)
         counts = np.maximum(np.diff(bounds), 1)
         squares = sum_groups(lambda piece: np.square(piece, dtype=np.float64), values, bounds)
-        rms = np.sqrt(squares / counts).clip(_TINY, _MAX).astype(np.float32)
+        # Values over what the largest level stands for, so that they are in the levels' unit.
+        units = (np.sqrt(squares / counts) * _POSITIVE_LEVELS[self.bits][-1]).clip(_TINY, _MAX).astype(np.float32)
         symbols, products = np.empty(values.size, np.uint8), np.empty(values.size, np.float32)
-        for piece, unit in spread(rms, bounds):
+        for piece, unit in spread(units, bounds):
             ratios = values[piece] / unit
             symbols[piece] = nearest(ratios, self.levels)
             np.multiply(ratios, self.levels.take(symbols[piece]), out=products[piece])
-        inner = reduce_groups(np.add, products, bounds)
+        inner = reduce_groups(np.add, products, bounds).astype(np.float64) * units
         if self.unbiased:
-            factors = np.where(inner > 0, counts / np.where(inner > 0, inner, 1), 0)
+            scales = squares / np.where(inner > 0, inner, 1)
         else:
             norms = sum_groups(lambda piece: np.square(self.levels).take(piece), symbols, bounds)
-            factors = inner / np.maximum(norms, _TINY)
-        # The largest level is below 4 scales, so that what is decoded is finite.
-        scales = np.where(squares > 0, rms * factors, 0).clip(max=_MAX / 4)
+            scales = inner / np.maximum(norms, _TINY)
+        scales = np.where(squares > 0, scales, 0).clip(0, _MAX)
         return {SectionKind.TABLES: scales.astype(np.float32), SectionKind.VALUES: symbols}
-
-    def expected(self, count: int, cuts: Cuts) -> Mapping[SectionKind, ArraySpec]:
-        """Return one scale a group and one index a value."""
-        return {
-            SectionKind.TABLES: ArraySpec("float32", cuts.count(self.scale, self.block, count)),
-            SectionKind.VALUES: ArraySpec("uint8", count),
-        }
-
-    def dequantize(self, arrays: Arrays, cuts: Cuts) -> NDArray:
-        """Return ``level * scale``; raises `InvalidValues` for an index or a scale out of range."""
-        scales = arrays[SectionKind.TABLES]
-        if not np.all((scales >= 0) & (scales <= _MAX / 4)):
-            raise InvalidValues("a scale is negative, not finite or too large")
-        values = look_up(arrays[SectionKind.VALUES], self.levels)
-        for piece, scale in spread(scales, cuts.by(self.scale, self.block)):
-            values[piece] *= scale
-        return values
 
     def wire_args(self) -> tuple[int, ...]:
         """Return bits and what shares a scale."""

@@ -34,7 +34,6 @@ class FixedLevels(ABC):
 
     needs_sparsifier: ClassVar[bool] = False
     is_unbiased: ClassVar[bool] = False
-    error_bound: ClassVar[float] = 1.0
 
     scale: str = parameter("block", choices=SCALES)
     block: int = parameter(64, minimum=8, maximum=1 << 20)
@@ -43,14 +42,20 @@ class FixedLevels(ABC):
         check_parameters(self)  # type: ignore[arg-type]
 
     @property
+    def error_bound(self) -> float:
+        """Rounding to the nearest level errs by no more than zero would."""
+        return 1.0
+
+    @property
     @abstractmethod
     def levels(self) -> NDArray:
         """The table: float32, ascending, at most 256, -1 or more, ends at 1."""
 
     @property
-    def centre(self) -> int:
-        """The index of the level zero, which every table has."""
-        return int(np.flatnonzero(self.levels == 0)[0])
+    def centre(self) -> int | None:
+        """The index of the level zero; None where the table has none."""
+        found = np.flatnonzero(self.levels == 0)
+        return int(found[0]) if found.size else None
 
     def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
         """Return scales and indices into the table."""
