@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
-from flwr.app import Array, ArrayRecord, RecordDict
+from flwr.app import ArrayRecord, RecordDict
 
-from fedcomp.simulation.encoding import decode_records, encode_records
+from fedcomp.simulation.encoding import copy_arrays, decode_records, encode_records
 from fedcomp.simulation.packets import make_memory_file, read_and_close
 from fedcomp.simulation.parcel import write_parcel
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 # One broadcast for training, and one for the evaluation that another thread or generator may have under way.
 _NUM_KEPT = 2
 
-Contents: TypeAlias = "dict[str, dict[str, tuple[str, tuple[int, ...], str, bytes]]]"
-
 
 class Shared(NamedTuple):
     """Arrays in shared memory.
@@ -27,12 +25,12 @@ class Shared(NamedTuple):
     Args:
         number: Never used for other arrays again.
         file: Descriptor of the file in memory.
-        arrays: The same as objects: while these live, no other bytes have the identities of theirs.
+        array_bytes: While these live, no other bytes have the identities of theirs.
     """
 
     number: int
     file: int
-    arrays: Contents
+    array_bytes: list[bytes]
 
 
 class BroadcastSender:
@@ -49,19 +47,19 @@ class BroadcastSender:
         self._kept: OrderedDict[Hashable, Shared] = OrderedDict()
         self.num_shared = 0
 
-    def share(self, content: RecordDict) -> Shared | None:
-        """Return the shared arrays of a message's content, None if there are none."""
-        contents = _contents(content)
-        if not contents:
-            return None
-        key = _identity(contents)
+    def share(self, records: dict[str, ArrayRecord]) -> Shared:
+        """Return arrays as they are in shared memory."""
+        key = _identity(records)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
+        parts = encode_records(RecordDict({**records}))
         file = make_memory_file()
-        write_parcel(file, encode_records(RecordDict({**content.array_records})))
+        write_parcel(file, parts)
         self.num_shared += 1
-        self._kept[key] = Shared(self.num_shared, file, contents)
+        self._kept[key] = Shared(
+            self.num_shared, file, [a.data for record in records.values() for a in record.values()]
+        )
         if len(self._kept) > _NUM_KEPT:
             os.close(self._kept.popitem(last=False)[1].file)
         return self._kept[key]
@@ -76,38 +74,27 @@ class BroadcastReceiver:
     """A worker's copies of shared arrays, read once however many of its clients get them."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[int, Contents] = OrderedDict()
+        self._kept: OrderedDict[int, dict[str, ArrayRecord]] = OrderedDict()
 
     def records(self, number: int, file: int) -> dict[str, ArrayRecord]:
-        """Return new records of shared arrays; the array bytes are the same objects each time. Closes `file`."""
+        """Return records of shared arrays, the caller's own but for the array bytes. Closes `file`."""
         if number in self._kept:
             os.close(file)
             self._kept.move_to_end(number)
         else:
-            self._kept[number] = _contents(decode_records(read_and_close(file)))
+            self._kept[number] = only_arrays(decode_records(read_and_close(file)))
             if len(self._kept) > _NUM_KEPT:
                 self._kept.popitem(last=False)
-        return {
-            key: ArrayRecord({name: Array(*fields) for name, fields in arrays.items()})
-            for key, arrays in self._kept[number].items()
-        }
+        return {key: copy_arrays(record) for key, record in self._kept[number].items()}
 
 
-def without_arrays(content: RecordDict) -> RecordDict:
-    """Return the records that are not shared: small ones, and other for each client."""
-    return RecordDict({key: record for key, record in content.items() if not isinstance(record, ArrayRecord)})
+def only_arrays(records: RecordDict) -> dict[str, ArrayRecord]:
+    """Return the records that are shared."""
+    return {key: record for key, record in records.items() if isinstance(record, ArrayRecord)}
 
 
-def _contents(content: RecordDict) -> Contents:
-    return {
-        key: {name: (a.dtype, a.shape, a.stype, a.data) for name, a in record.items()}
-        for key, record in content.items()
-        if isinstance(record, ArrayRecord)
-    }
-
-
-def _identity(contents: Contents) -> Hashable:
+def _identity(records: dict[str, ArrayRecord]) -> Hashable:
     return tuple(
-        (key, tuple((name, dtype, shape, stype, id(data)) for name, (dtype, shape, stype, data) in arrays.items()))
-        for key, arrays in contents.items()
+        (key, tuple((name, a.dtype, a.shape, a.stype, id(a.data)) for name, a in record.items()))
+        for key, record in records.items()
     )

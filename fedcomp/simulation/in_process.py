@@ -9,10 +9,11 @@ from collections import deque
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 
 from fedcomp.simulation.call import call_client, error_reply, no_answer_within, raised
+from fedcomp.simulation.encoding import copy_arrays
 from fedcomp.simulation.engine import Answer
 from fedcomp.simulation.global_random import seeded_global_random
 
@@ -148,5 +149,5 @@ def _own_copy(message: Message) -> Message:
 
 def _copy_record(record: ArrayRecord | ConfigRecord | MetricRecord) -> ArrayRecord | ConfigRecord | MetricRecord:
     if isinstance(record, ArrayRecord):
-        return ArrayRecord({key: Array(a.dtype, a.shape, a.stype, a.data) for key, a in record.items()})
+        return copy_arrays(record)
     return copy.deepcopy(record)  # scalars and short lists

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flwr.app import RecordDict
 from flwr.common.constant import ErrorCode
 
-from fedcomp.simulation.broadcast import BroadcastSender, without_arrays
+from fedcomp.simulation.broadcast import BroadcastSender, only_arrays
 from fedcomp.simulation.call import error_reply
 from fedcomp.simulation.encoding import decode_message, encode_message, with_content
 from fedcomp.simulation.engine import Answer
@@ -197,11 +198,13 @@ class WorkerPool:
             "state": self._states.current(partition),
             "free": task.free,
         }
-        shared = self._broadcasts.share(message.content) if message.has_content() else None
-        if shared:
-            facts |= {"broadcast": shared.number, "order": list(message.content)}
-            message = with_content(message, without_arrays(message.content))
-        send = partial(send_packet, facts=facts, parts=encode_message(message), file=shared and shared.file)
+        file = None
+        if message.has_content() and (arrays := only_arrays(message.content)):
+            number, file, _ = self._broadcasts.share(arrays)
+            facts |= {"broadcast": number, "order": list(message.content)}
+            small = {key: record for key, record in message.content.items() if key not in arrays}
+            message = with_content(message, RecordDict(small))
+        send = partial(send_packet, facts=facts, parts=encode_message(message), file=file)
         try:
             send(worker.channel, outbox=worker.outbox)
         except (BrokenPipeError, ConnectionResetError):  # it ended while it had nothing to do

@@ -15,7 +15,7 @@ from flwr.app import RecordDict
 from fedcomp.simulation.broadcast import BroadcastReceiver
 from fedcomp.simulation.call import call_client, raised
 from fedcomp.simulation.encoding import decode_message, encode_message, encode_records, with_content
-from fedcomp.simulation.global_random import seeded_global_random
+from fedcomp.simulation.global_random import seed_global_random
 from fedcomp.simulation.identity import task_identity
 from fedcomp.simulation.packets import Outbox, receive_packet, send_packet
 from fedcomp.simulation.processes import use_one_thread
@@ -100,10 +100,8 @@ class ClientRunner:
         state, before = states.read(task.facts["state"])
         context = self.population.context(task.facts["partition"], state)
         node_id, message_id = message.metadata.dst_node_id, message.metadata.message_id
-        with (
-            task_identity(run_id=self.population.run_id, node_id=node_id),
-            seeded_global_random(self.population.seed, "client", node_id, message_id),
-        ):
+        seed_global_random(self.population.seed, "client", node_id, message_id)
+        with task_identity(run_id=self.population.run_id, node_id=node_id):
             reply = call_client(self.client_app, message, context)
         return reply, encode_records(context.state), before
 
