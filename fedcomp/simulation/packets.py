@@ -8,7 +8,9 @@ ends, however that happens.
 from __future__ import annotations
 
 import json
+import math
 import os
+import select
 import socket
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fedcomp.simulation.parcel import join_parcel, parcel_bytes, read_parcel, split_parcel, write_parcel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _MAX_INLINE_BYTES = 2**15
 _MAX_PACKET_BYTES = 2**16
@@ -113,6 +115,14 @@ def receive_packet(channel: socket.socket) -> Packet | None:
     facts = json.loads(data[_PREFIX.size : head_end])
     parts = read_and_close(files.pop(0)) if in_file else split_parcel(data, head_end)
     return Packet(facts, parts, files.pop() if files else None)
+
+
+def wait_readable(descriptors: Iterable[int], seconds: float | None) -> set[int]:
+    """Wait until something can be read or has been closed, at most `seconds` (None: for ever); return where."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return {descriptor for descriptor, _ in poll.poll(None if seconds is None else math.ceil(seconds * 1000))}
 
 
 def read_and_close(file: int) -> list[bytes]:

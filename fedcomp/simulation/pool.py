@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
-import select
 import shutil
 import tempfile
 import time
@@ -21,7 +19,7 @@ from fedcomp.simulation.broadcast import BroadcastSender, only_arrays
 from fedcomp.simulation.call import error_reply
 from fedcomp.simulation.encoding import decode_message, encode_message, with_content
 from fedcomp.simulation.engine import Answer
-from fedcomp.simulation.packets import Outbox, receive_packet, send_packet
+from fedcomp.simulation.packets import Outbox, receive_packet, send_packet, wait_readable
 from fedcomp.simulation.processes import describe_end, use_one_thread
 from fedcomp.simulation.states import StateLedger
 from fedcomp.simulation.worker import MAX_TASKS, ClientRunner
@@ -284,11 +282,8 @@ def _prepare(warm_up: Callable[[], object] | None) -> None:
 
 def _who_has_said(workers: Sequence[WorkerHandle], seconds: float | None) -> list[WorkerHandle]:
     """Return the workers from which there is something to read, after waiting for one."""
-    poll = select.poll()
-    for worker in workers:
-        poll.register(worker.channel, select.POLLIN)
-    ready = {descriptor for descriptor, _ in poll.poll(None if seconds is None else math.ceil(seconds * 1000))}
-    return [worker for worker in workers if worker.channel.fileno() in ready]
+    readable = wait_readable([worker.channel.fileno() for worker in workers], seconds)
+    return [worker for worker in workers if worker.channel.fileno() in readable]
 
 
 def _has_said(worker: WorkerHandle) -> bool:

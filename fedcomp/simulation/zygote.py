@@ -5,7 +5,7 @@ state that only other threads could resolve. The zygote has one thread, runs not
 and keeps its memory shared with them. So a worker starts in milliseconds, needs nothing importable or picklable (a
 ClientApp may be a closure), and its replacement starts like the first.
 
-It also ends everything: when the program is gone, its channel is closed, and the zygote kills its workers.
+It also ends everything: when the program is gone, however that came about, the zygote kills its workers.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fedcomp.errors import RunError
-from fedcomp.simulation.packets import Outbox, make_channel, receive_packet, send_packet
+from fedcomp.simulation.packets import Outbox, make_channel, receive_packet, send_packet, wait_readable
 from fedcomp.simulation.processes import end_with, fork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from fedcomp.simulation.packets import Packet
 
 _SECONDS_TO_END = 1.0
 
@@ -41,18 +43,17 @@ class Zygote:
         self, *, prepare: Callable[[], None], serve: Callable[[socket.socket], None], clean_up: Callable[[], None]
     ) -> None:
         self._channel, theirs = make_channel()
-        self._outbox = Outbox(1)
+        self._outbox, self._owner = Outbox(1), os.getpid()
 
         def run() -> None:
             self._channel.close()
             try:
                 prepare()
-                _follow(theirs, serve)
+                _follow(theirs, self._owner, serve)
             finally:
                 clean_up()
 
         self._process_id = fork(run)
-        self._owner = os.getpid()
         theirs.close()
 
     def start_worker(self, number: int) -> socket.socket:
@@ -88,13 +89,15 @@ class Zygote:
         """Kill all workers and the zygote, and wait for them; may be called more than once."""
         if self._channel.fileno() < 0 or self._owner != os.getpid():  # a copy in a worker closes nobody
             return
+        with contextlib.suppress(OSError):  # somebody killed it
+            send_packet(self._channel, {"stop": True}, [], self._outbox)
         self._channel.close()
         with contextlib.suppress(ChildProcessError):  # the program has waited for all of its children
             os.waitpid(self._process_id, 0)
 
 
-def _follow(channel: socket.socket, serve: Callable[[socket.socket], None]) -> None:
-    """Start and end workers as the parent says, until the parent is gone."""
+def _follow(channel: socket.socket, program: int, serve: Callable[[socket.socket], None]) -> None:
+    """Start and end workers as the program says, until it says stop or is gone."""
     zygote, outbox, running = os.getpid(), Outbox(1), dict[int, int]()
 
     def serve_as_worker(theirs: socket.socket) -> None:
@@ -102,16 +105,29 @@ def _follow(channel: socket.socket, serve: Callable[[socket.socket], None]) -> N
         channel.close()
         serve(theirs)
 
-    while packet := receive_packet(channel):
-        if packet.file is not None:
-            with socket.socket(fileno=packet.file) as theirs, contextlib.suppress(OSError):
-                running[packet.facts["start"]] = fork(partial(serve_as_worker, theirs))
+    for order in _orders(channel, program):
+        if order.file is not None:
+            with socket.socket(fileno=order.file) as theirs, contextlib.suppress(OSError):
+                running[order.facts["start"]] = fork(partial(serve_as_worker, theirs))
         else:
-            process_id = running.pop(packet.facts["end"], None)
-            status = process_id and _end(process_id, kill=packet.facts["kill"])
+            process_id = running.pop(order.facts["end"], None)
+            status = process_id and _end(process_id, kill=order.facts["kill"])
             send_packet(channel, {"status": status}, [], outbox)
     for process_id in running.values():
         _end(process_id, kill=True)
+
+
+def _orders(channel: socket.socket, program: int) -> Iterator[Packet]:
+    # The channel's end alone does not tell: whatever else the program has forked holds a copy of its side.
+    try:
+        watched = os.pidfd_open(program)
+    except ProcessLookupError:
+        return
+    while watched not in wait_readable([channel.fileno(), watched], None):
+        order = receive_packet(channel)
+        if order is None or "stop" in order.facts:
+            return
+        yield order
 
 
 def _end(process_id: int, *, kill: bool) -> int:

@@ -130,7 +130,7 @@ def test_a_state_can_grow_shrink_and_vanish(make_grid):
 
 def test_two_messages_to_one_client_are_worked_on_one_after_the_other(make_grid):
     grid = make_grid(lambda message, context: answer(message, count=count_calls(context)), 2)
-    to_first = [Message(RecordDict(), list(grid.get_node_ids())[0], "train") for _ in range(5)]
+    to_first = [Message(RecordDict(), next(iter(grid.get_node_ids())), "train") for _ in range(5)]
     assert values(grid.send_and_receive(to_first), "count") == [0, 1, 2, 3, 4]
 
 
