@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import queue
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future, wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -76,8 +78,9 @@ class InProcess:
         """Do nothing: no client runs ahead."""
 
     def close(self) -> None:
-        """Let the thread end."""
+        """End the thread."""
         self._thread.stop()
+        self._thread.wait_for_end()
 
     def _answer(self, message: Message, remaining: float | None) -> Message:
         node_id = message.metadata.dst_node_id
@@ -117,7 +120,8 @@ class JobThread(Generic[T]):
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], T], Future[T]] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="fedcomp-client", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="fedcomp-client", daemon=True)
+        self._thread.start()
 
     def submit(self, job: Callable[[], T]) -> Future[T]:
         """Queue a job."""
@@ -128,6 +132,16 @@ class JobThread(Generic[T]):
     def stop(self) -> None:
         """Let the thread end after the jobs that it has; does not wait."""
         self._jobs.put(None)
+
+    def wait_for_end(self) -> None:
+        """Wait for a stopped thread, to its very end.
+
+        Python calls it ended a little earlier. In the last moment MKL frees what it kept for the thread, under a lock
+        that a process forked in this moment would find taken for ever.
+        """
+        self._thread.join()
+        while Path(f"/proc/self/task/{self._thread.native_id}").exists():
+            time.sleep(1e-4)
 
     def _run(self) -> None:
         while (item := self._jobs.get()) is not None:

@@ -67,14 +67,14 @@ class WorkerHandle:
         channel: To the process.
         outbox: For what is too long for the channel.
         tasks: What it was given and has not answered, oldest first: that one is at work.
-        since: Since when, in seconds of the monotonic clock.
+        since: Since when, in seconds of the monotonic clock; None while the process is still getting ready.
     """
 
     number: int
     channel: socket.socket
     outbox: Outbox = field(default_factory=partial(Outbox, MAX_TASKS))
     tasks: deque[Task] = field(default_factory=deque)
-    since: float = 0.0
+    since: float | None = None
 
 
 class WorkerPool:
@@ -208,20 +208,22 @@ class WorkerPool:
         except (BrokenPipeError, ConnectionResetError):  # it ended while it had nothing to do
             self._replace(worker, kill=False)
             send(worker.channel, outbox=worker.outbox)
-        if not worker.tasks:
+        if not worker.tasks and worker.since is not None:
             worker.since = time.monotonic()
         worker.tasks.append(task)
 
     def _receive(self, deadline: float | None) -> None:
         """Wait until a worker has said something, a client's time is over or the deadline has come."""
-        timeouts = [w.since + self._client_timeout for w in self._workers if w.tasks and self._client_timeout]
-        until = min([*timeouts, *([] if deadline is None else [deadline])], default=None)
+        moments = [moment for worker in self._workers if (moment := self._timeout(worker)) is not None]
+        until = min([*moments, *([] if deadline is None else [deadline])], default=None)
         seconds = None if until is None else max(0.0, until - time.monotonic())
         for worker in _who_has_said([worker for worker in self._workers if worker.tasks], seconds):
             packet = receive_packet(worker.channel)
             if packet is None:
                 status = self._replace(worker, kill=False)
                 self._fail(worker, ErrorCode.CLIENT_APP_CRASHED, describe_end(status))
+            elif "ready" in packet.facts:
+                worker.since = time.monotonic()
             else:
                 self._finish(worker, packet)
 
@@ -242,9 +244,15 @@ class WorkerPool:
     def _stop_slow_clients(self) -> None:
         now = time.monotonic()
         for worker in self._workers:
-            limit = self._client_timeout
-            if limit and worker.tasks and now >= worker.since + limit and not _has_said(worker):
-                self._stop(worker, limit)
+            moment = self._timeout(worker)
+            if moment is not None and now >= moment and not _has_said(worker):
+                self._stop(worker, self._client_timeout or 0.0)
+
+    def _timeout(self, worker: WorkerHandle) -> float | None:
+        """Return when a worker's client will have taken too long, None if it has none or all the time it likes."""
+        if self._client_timeout is None or worker.since is None or not worker.tasks:
+            return None
+        return worker.since + self._client_timeout
 
     def _stop(self, worker: WorkerHandle, seconds: float) -> None:
         """Kill a worker whose client takes too long."""
@@ -254,7 +262,7 @@ class WorkerPool:
     def _replace(self, worker: WorkerHandle, *, kill: bool) -> int | None:
         status = self._zygote.end_worker(worker.number, kill=kill)
         worker.channel.close()
-        worker.channel = self._zygote.start_worker(worker.number)
+        worker.channel, worker.since = self._zygote.start_worker(worker.number), None
         return status
 
     def _fail(self, worker: WorkerHandle, code: int, reason: str) -> None:

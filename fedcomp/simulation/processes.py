@@ -41,8 +41,8 @@ def fork(body: Callable[[], None]) -> int:
         with contextlib.suppress(Exception):  # whatever a program has put in their place
             stream.flush()
     with warnings.catch_warnings():
-        # From Python 3.12 on a fork beside threads is warned about. Only locks that another thread holds in this
-        # moment are a danger, and nothing in a worker waits for the program's other threads.
+        # From Python 3.12 on a fork beside threads is warned about. A lock that another thread holds in this moment
+        # is a danger; idle threads, such as those of OpenMP's pool, are none to who never waits for them.
         warnings.simplefilter("ignore", DeprecationWarning)
         process_id = os.fork()
     if process_id:

@@ -68,6 +68,7 @@ class ClientRunner:
         try:
             use_one_thread()
             broadcasts, states, outbox = BroadcastReceiver(), StateFiles(self.state_folder), Outbox(MAX_TASKS)
+            send_packet(channel, {"ready": True}, [], outbox)
             while True:
                 task = tasks.get()
                 message = _read_message(task, broadcasts)

@@ -149,10 +149,10 @@ def test_a_client_that_raises_becomes_an_error_reply(make_grid, failure):
 def test_a_client_that_takes_too_long_does_not_hold_up_the_others(make_grid):
     def train(message, context):
         if context.node_config["partition-id"] == 0:
-            time.sleep(20)
+            time.sleep(60)
         return echo(message, context)
 
-    assert partitions(ask(make_grid(train, client_timeout=0.2))) == ["no answer within 0.2 s", 1, 2]
+    assert partitions(ask(make_grid(train, client_timeout=1))) == ["no answer within 1 s", 1, 2]
 
 
 def test_the_rounds_time_bounds_the_round(make_grid, caplog):

@@ -24,7 +24,7 @@ def test_ids_are_distinct_and_lead_back_to_their_partitions(num_nodes, seed):
 def test_nobody_else_has_an_id():
     population = Population(1000)
     known = set(population.node_ids())
-    strangers = [id_ for id_ in (*range(1000), *(random.Random(0).getrandbits(63) for _ in range(1000)))]
+    strangers = [*range(1000), *(random.Random(0).getrandbits(63) for _ in range(1000))]
     assert all(population.partition(id_) is None for id_ in strangers if id_ not in known)
     assert population.partition(population.node_id(1000)) is None
 
