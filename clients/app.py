@@ -7,6 +7,7 @@ import functools
 import math
 from typing import TYPE_CHECKING, cast
 
+import torch
 from flwr.app import Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
@@ -65,8 +66,15 @@ def client_data(config: RunConfig, partition: int, num_partitions: int) -> Clien
     return split_labelled(images.take(parts[partition]), label_fraction=config.label_fraction, seed=seed)
 
 
+def warm_up(config: RunConfig) -> None:
+    """Do what every process would do before its first client; a simulation does it once, before it forks them."""
+    data = client_data(config, 0, config.num_clients).labelled
+    model = untrained_model(config.model, data.image_shape, data.num_classes, config.seed)
+    torch.optim.SGD(model.parameters(), config.learning_rate)  # a process's first optimizer loads much of torch
+
+
 def all_clients_images(config: RunConfig) -> tuple[ImageDataset, list[NDArray]]:
-    """Return the clients' images and each client's indices; a simulation calls it before it forks, to share them."""
+    """Return the clients' images and each client's indices."""
     return partitioned_images(
         config.dataset,
         config.data_dir,

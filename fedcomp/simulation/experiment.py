@@ -43,7 +43,7 @@ def simulate(config: RunConfig, *, num_workers: int | None = None) -> dict[str, 
             run_config=config.to_mapping(),
             client_timeout=config.client_timeout,
             seed=config.seed,
-            warm_up=partial(client.all_clients_images, config),
+            warm_up=partial(client.warm_up, config),
         )
     summary: dict[str, Any] = json.loads((Path(config.out_dir) / "summary.json").read_text(encoding="utf-8"))
     return summary

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import os
 import signal
@@ -23,7 +24,8 @@ from tests.simulation.grids import answer, ask, count_calls, echo, grid_of, mess
 pytestmark = pytest.mark.skipif(not processes.can_fork(), reason="worker processes need Linux")
 
 
-def write_to_nowhere():
+def read_from_nowhere():
+    faulthandler.disable()  # pytest's, which would print pages
     ctypes.string_at(0)
 
 
@@ -35,7 +37,7 @@ def signal_oneself(number):
 FAILURES = {
     "exit": ("its process ended with exit code 3", lambda: os._exit(3)),
     "kill": ("its process was killed by SIGKILL", lambda: signal_oneself(signal.SIGKILL)),
-    "segfault": ("its process was killed by SIGSEGV", write_to_nowhere),
+    "segfault": ("its process was killed by SIGSEGV", read_from_nowhere),
     "terminate": ("its process was killed by SIGTERM", lambda: signal_oneself(signal.SIGTERM)),
     "hang": ("no answer within 1 s", lambda: time.sleep(60)),
     "stop": ("no answer within 1 s", lambda: signal_oneself(signal.SIGSTOP)),
