@@ -142,18 +142,20 @@ class WorkerPool:
 
     def forget(self, message_ids: Collection[str]) -> None:
         """Give no answer to messages; a client that is at work on one keeps the state that it had before."""
-        self._waiting = deque((p, m) for p, m in self._waiting if m.metadata.message_id not in message_ids)
-        under_way = {task.message_id for worker in self._workers for task in worker.tasks}
-        self._forgotten |= under_way & set(message_ids)
+        ids = set(message_ids)
+        self._waiting = deque((p, m) for p, m in self._waiting if m.metadata.message_id not in ids)
+        self._forgotten |= ids & {task.message_id for worker in self._workers for task in worker.tasks}
+        for answer in reversed(self._take_finished(ids)):
+            self.undo(answer)
 
     def expire(self, message_ids: Collection[str], seconds: float) -> list[Answer]:
         """Stop the clients that are at work on one of these messages, after `seconds`, and forget the others."""
-        slow = [w for w in self._workers if w.tasks and w.tasks[0].message_id in message_ids and not _has_said(w)]
-        self.forget(set(message_ids) - {worker.tasks[0].message_id for worker in slow})
-        for worker in slow:
-            self._stop(worker, seconds)
-        expired = [answer for answer in self._finished if answer.message_id in message_ids]
-        self._finished = [answer for answer in self._finished if answer.message_id not in message_ids]
+        ids = set(message_ids)
+        for worker in self._workers:
+            if worker.tasks and worker.tasks[0].message_id in ids and not _has_said(worker):
+                self._stop(worker, seconds)
+        expired = self._take_finished(ids)
+        self.forget(ids)
         return expired
 
     def keep(self, answer: Answer) -> None:
@@ -174,6 +176,11 @@ class WorkerPool:
             worker.outbox.close()
         self._broadcasts.close()
         self._remove_folder()  # the zygote has done it, unless somebody killed it
+
+    def _take_finished(self, message_ids: set[str]) -> list[Answer]:
+        taken = [answer for answer in self._finished if answer.message_id in message_ids]
+        self._finished = [answer for answer in self._finished if answer.message_id not in message_ids]
+        return taken
 
     def _hand_out(self) -> None:
         """Give messages to workers; the last ones wait for whoever is free first."""
