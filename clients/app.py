@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from typing import TYPE_CHECKING, cast
 
+import torch
 from flwr.app import Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
@@ -19,6 +21,7 @@ from fedcomp.training import LocalSettings, make_objective, train_locally
 
 if TYPE_CHECKING:
     from flwr.app import Context
+    from torch import nn
 
     from fedcomp.data import ImageDataset
     from fedcomp.types import NDArray
@@ -34,11 +37,8 @@ def train(message: Message, context: Context) -> Message:
     (arrays,), (instructions,) = message.content.array_records.values(), message.content.config_records.values()
     server_round = cast("int", instructions["server-round"])
     data = client_data(config, partition, int(context.node_config["num-partitions"]))
-    model = build_model(
-        config.model,
-        image_shape=data.labelled.image_shape,
-        num_classes=data.labelled.num_classes,
-        seed=config.seed,
+    model = copy.deepcopy(
+        untrained_model(config.model, data.labelled.image_shape, data.labelled.num_classes, config.seed)
     )
     set_weights(model, to_model(arrays))
     objective = make_objective(
@@ -61,7 +61,21 @@ def client_data(config: RunConfig, partition: int, num_partitions: int) -> Clien
     """
     if num_partitions != config.num_clients:
         raise ConfigError(f"num-clients is {config.num_clients}, but there are {num_partitions} nodes")
-    images, parts = partitioned_images(
+    images, parts = all_clients_images(config)
+    seed = derive_seed(config.seed, "client", partition)
+    return split_labelled(images.take(parts[partition]), label_fraction=config.label_fraction, seed=seed)
+
+
+def warm_up(config: RunConfig) -> None:
+    """Do what every process would do before its first client; a simulation does it once, before it forks them."""
+    data = client_data(config, 0, config.num_clients).labelled
+    model = untrained_model(config.model, data.image_shape, data.num_classes, config.seed)
+    torch.optim.SGD(model.parameters(), config.learning_rate)  # a process's first optimizer loads much of torch
+
+
+def all_clients_images(config: RunConfig) -> tuple[ImageDataset, list[NDArray]]:
+    """Return the clients' images and each client's indices."""
+    return partitioned_images(
         config.dataset,
         config.data_dir,
         config.validation_size,
@@ -71,8 +85,12 @@ def client_data(config: RunConfig, partition: int, num_partitions: int) -> Clien
         config.dirichlet_alpha,
         config.seed,
     )
-    seed = derive_seed(config.seed, "client", partition)
-    return split_labelled(images.take(parts[partition]), label_fraction=config.label_fraction, seed=seed)
+
+
+@functools.lru_cache(maxsize=1)
+def untrained_model(name: str, image_shape: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:
+    """Build the model, once a process: clients train copies, because drawing weights takes longer than copying them."""
+    return build_model(name, image_shape=image_shape, num_classes=num_classes, seed=seed)
 
 
 @functools.lru_cache(maxsize=1)

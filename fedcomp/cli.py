@@ -35,25 +35,61 @@ def options(
     """Federated learning for thin pipes."""
 
 
-@app.command(epilog="Example: fedcomp simulate configs/demo.toml --set num-server-rounds=5 --baseline")
+@app.command(
+    epilog="Example: fedcomp simulate configs/demo.toml --set num-server-rounds=5 --baseline; "
+    "fedcomp simulate --app ~/my-flower-app --num-supernodes 100 --run-config 'num-server-rounds=5'"
+)
 def simulate(
-    config: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A run's configuration, TOML.")],
+    config: Annotated[
+        Path | None, typer.Argument(exists=True, dir_okay=False, help="A run's configuration, TOML.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/NAME-DATE-TIME.")] = None,
     baseline: Annotated[bool, typer.Option("--baseline", help="Run once more with plain float32 updates.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes; default one a core, 0 none. Results are the same.")
+    ] = None,
+    app_folder: Annotated[
+        Path | None, typer.Option("--app", exists=True, file_okay=False, help="Run any Flower app instead: its folder.")
+    ] = None,
+    num_supernodes: Annotated[int | None, typer.Option(min=1, help="With --app: number of clients.")] = None,
+    run_config: Annotated[
+        list[str] | None,
+        typer.Option(metavar="'KEY=VALUE ...'|FILE.toml", help="With --app: override its run config; repeatable."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="With --app: which clients are sampled; default 0.")] = None,
 ) -> None:
-    """Simulate a federation of many clients on this machine."""
+    """Simulate a federation of many clients on this machine: a configuration of ours, or with --app any Flower app."""
+    for_config = {"CONFIG": config, "--set": set_, "--out": out, "--baseline": baseline}
+    for_app = {"--app": app_folder, "--num-supernodes": num_supernodes, "--run-config": run_config, "--seed": seed}
+    if wrong := [name for name, value in (for_config if app_folder else for_app).items() if value not in (None, False)]:
+        raise UsageError(f"{', '.join(wrong)} can not be used {'with' if app_folder else 'without'} --app")
+    if app_folder:
+        if num_supernodes is None:
+            raise UsageError("--app needs --num-supernodes: how many clients?")
+        from fedcomp.simulation import run_app_folder
+
+        run_app_folder(
+            app_folder, num_nodes=num_supernodes, overrides=run_config or [], num_workers=workers, seed=seed or 0
+        )
+    elif config:
+        _simulate_config(config, set_ or [], out, baseline, workers)
+    else:
+        raise UsageError("name a configuration file, or a Flower app with --app")
+
+
+def _simulate_config(config: Path, changes: list[str], out: Path | None, baseline: bool, workers: int | None) -> None:
     from fedcomp.config import RunConfig
     from fedcomp.reporting import comparison_table, new_run_path
     from fedcomp.simulation import float32_baseline
     from fedcomp.simulation import simulate as run
 
-    asked = RunConfig.from_toml(config, set_ or [])
+    asked = RunConfig.from_toml(config, changes)
     folder = str(out or asked.out_dir or new_run_path(asked.name))
     asked = RunConfig.from_mapping(asked.to_mapping() | {"out-dir": folder})
-    runs = [("fedcomp", run(asked))]
+    runs = [("fedcomp", run(asked, num_workers=workers))]
     if baseline:
-        runs.append(("float32", run(float32_baseline(asked))))
+        runs.append(("float32", run(float32_baseline(asked), num_workers=workers)))
     console = Console()
     console.print(comparison_table(runs))
     console.print(f"run folder: {folder}", markup=False, highlight=False, soft_wrap=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Literal
+from functools import lru_cache
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
+from flwr.common.constant import SType
 
 from fedcomp.errors import FrameMalformed, FrameTooLarge, InvalidValues, SpecMismatch, UsageError
 
@@ -27,13 +30,16 @@ def only_array_record(content: RecordDict) -> tuple[str, ArrayRecord]:
 
 
 def to_model(record: ArrayRecord) -> Model:
-    """Return the arrays of a trusted record."""
-    return {name: array.numpy() for name, array in record.items()}
+    """Return the arrays of a trusted record, read-only: they are views of its bytes where these are as expected."""
+    return {name: _view(array) for name, array in record.items()}
 
 
 def to_array_record(model: Model) -> ArrayRecord:
     """Serialize a model, one Array a tensor."""
-    return ArrayRecord({name: Array(np.asarray(values)) for name, values in model.items()})
+    record = ArrayRecord()  # given a dictionary it would make every Array anew
+    for name, values in model.items():
+        record[name] = _to_array(np.asarray(values))
+    return record
 
 
 def num_bytes(record: ArrayRecord) -> int:
@@ -87,23 +93,51 @@ def _plain_array(name: str, array: Array, base: NDArray) -> NDArray:
     orders: tuple[Literal["C"], Literal["F"]] = ("C", "F")
     for order in orders:
         # The header is compared, never parsed: NumPy's parser evaluates it, and allocates whatever shape it claims.
-        header = _npy_header(base, order)
+        header = _npy_header(base.dtype, base.shape, order)
         if array.data.startswith(header):
             break
     else:
         raise SpecMismatch(f"tensor {name!r} is no NumPy array of type {base.dtype} and shape {base.shape}")
-    raw = array.data[len(header) :]
-    if len(raw) != base.nbytes:
-        raise FrameMalformed(f"tensor {name!r} holds {len(raw)} bytes, expected {base.nbytes}")
-    values = np.frombuffer(raw, base.dtype).reshape(base.shape, order=order)
+    if len(array.data) - len(header) != base.nbytes:
+        raise FrameMalformed(f"tensor {name!r} holds {len(array.data) - len(header)} bytes, expected {base.nbytes}")
+    values = np.frombuffer(array.data, base.dtype, offset=len(header)).reshape(base.shape, order=order)
     if base.dtype.kind == "f" and not np.isfinite(values).all():
         raise InvalidValues(f"tensor {name!r} holds NaN or infinity")
     return values
 
 
-def _npy_header(like: NDArray, order: Literal["C", "F"]) -> bytes:
+def _view(array: Array) -> NDArray:
+    """Read an array without copying it; NumPy's reader takes five times as long and copies twice."""
+    if array.stype == SType.NUMPY and (dtype := _plain_dtype(array.dtype)):
+        header = _npy_header(dtype, array.shape, "C")
+        if len(array.data) == len(header) + dtype.itemsize * prod(array.shape) and array.data.startswith(header):
+            return np.frombuffer(array.data, dtype, offset=len(header)).reshape(array.shape)
+    values = array.numpy()
+    values.flags.writeable = False
+    return values
+
+
+def _to_array(values: NDArray) -> Array:
+    """Write an array as NumPy's `save` does, with one copy instead of three."""
+    if values.dtype.hasobject:
+        return Array(values)  # raises
+    header = _npy_header(values.dtype, values.shape, "C")
+    data = b"".join((header, np.asarray(values, order="C").data))
+    return Array(str(values.dtype), values.shape, SType.NUMPY, data)
+
+
+def _plain_dtype(name: str) -> np.dtype[Any] | None:
+    try:
+        dtype = np.dtype(name)
+    except TypeError:
+        return None
+    return dtype if dtype.kind in "biuf" and dtype.name == name else None
+
+
+@lru_cache(maxsize=4096)
+def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...], order: Literal["C", "F"]) -> bytes:
     stream = io.BytesIO()
-    description = np.lib.format.dtype_to_descr(like.dtype)
-    header = {"descr": description, "fortran_order": order == "F", "shape": like.shape}
+    description = np.lib.format.dtype_to_descr(dtype)
+    header = {"descr": description, "fortran_order": order == "F", "shape": shape}
     np.lib.format.write_array_header_1_0(stream, header)
     return stream.getvalue()

@@ -1,5 +1,6 @@
 """Simulation: many clients on one machine, behind Flower's own Grid interface."""
 
+from fedcomp.simulation.app_folder import override_run_config, run_app_folder
 from fedcomp.simulation.configured_network import configured_network
 from fedcomp.simulation.experiment import float32_baseline, simulate
 from fedcomp.simulation.global_random import seeded_global_random
@@ -15,7 +16,9 @@ __all__ = [
     "float32_baseline",
     "flower_log_level",
     "load_app_folder",
+    "override_run_config",
     "run_app",
+    "run_app_folder",
     "seeded_global_random",
     "simulate",
 ]

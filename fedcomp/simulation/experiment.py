@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,17 @@ from fedcomp.simulation.configured_network import configured_network
 from fedcomp.simulation.run import flower_log_level, run_app
 
 if TYPE_CHECKING:
-    from flwr.clientapp import ClientApp
-    from flwr.serverapp import ServerApp
+    from types import ModuleType
 
 _SERVER, _CLIENT = "server.app", "clients.app"
 
 
-def simulate(config: RunConfig) -> dict[str, Any]:
-    """Run a configuration to the end in this process.
+def simulate(config: RunConfig, *, num_workers: int | None = None) -> dict[str, Any]:
+    """Run a configuration to the end on this machine.
 
     Args:
         config: The run; its `out_dir` must be set, new or empty.
+        num_workers: See `LocalGrid`.
 
     Returns:
         The contents of ``summary.json``.
@@ -33,16 +34,18 @@ def simulate(config: RunConfig) -> dict[str, Any]:
         UsageError: The apps are not there, or what they need is not installed.
         FedcompError: The run failed.
     """
-    server_app, client_app = _import_apps()
+    server, client = _import_apps()
     with flower_log_level(logging.ERROR):
         run_app(
-            server_app,
-            client_app,
+            server.app,
+            client.app,
             num_nodes=config.num_clients,
+            num_workers=num_workers,
             run_config=config.to_mapping(),
             client_timeout=config.client_timeout,
             seed=config.seed,
             network=configured_network(config),
+            warm_up=partial(client.warm_up, config),
         )
     summary: dict[str, Any] = json.loads((Path(config.out_dir) / "summary.json").read_text(encoding="utf-8"))
     return summary
@@ -55,10 +58,10 @@ def float32_baseline(config: RunConfig) -> RunConfig:
     return RunConfig.from_mapping(config.to_mapping() | changes)
 
 
-def _import_apps() -> tuple[ServerApp, ClientApp]:
+def _import_apps() -> tuple[ModuleType, ModuleType]:
     """Import the apps by name: they stand above this package, beside it in the source tree."""
     try:
-        return importlib.import_module(_SERVER).app, importlib.import_module(_CLIENT).app
+        return importlib.import_module(_SERVER), importlib.import_module(_CLIENT)
     except ModuleNotFoundError as error:
         raise UsageError(
             f"{error}: a simulation needs fedcomp's source tree, installed with `pip install -e '.[simulation]'`"

@@ -1,52 +1,70 @@
-"""A Flower Grid that calls the ClientApp directly."""
+"""A Flower Grid whose clients are on this machine."""
 
 from __future__ import annotations
 
-import copy
 import itertools
 import logging
 import time
-from concurrent.futures import wait
+import weakref
+from collections import deque
 from typing import TYPE_CHECKING
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
-from fedcomp.seeding import derive_seed
-from fedcomp.simulation.global_random import seeded_global_random
+from fedcomp.errors import UsageError
 from fedcomp.simulation.identity import set_message_id
-from fedcomp.simulation.worker import Worker
+from fedcomp.simulation.in_process import InProcess
+from fedcomp.simulation.pool import WorkerPool
+from fedcomp.simulation.population import Population
+from fedcomp.simulation.processes import can_fork, usable_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from concurrent.futures import Future
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from types import TracebackType
+    from typing import Self
 
+    from flwr.app import Message
     from flwr.clientapp import ClientApp
+
+    from fedcomp.simulation.engine import Answer, Engine
 
 _log = logging.getLogger(__name__)
 
 
 class LocalGrid(Grid):
-    """Many clients in this process, one after the other.
+    """Many clients in a few worker processes, or in this one.
 
     Every client keeps its own `Context` over the rounds, with ``partition-id`` and ``num-partitions`` in its node
-    config. A client gets its own copy of what the server sends (array bytes are shared: they are immutable), and the
-    server its own copy of what a client answers; neither sees what the other does to Python's and NumPy's global
-    generators. Replies come as a generator: each as it is finished, so a strategy that folds them in holds one at a
-    time.
+    config; one that has not been asked yet costs nothing. Neither side sees what the other does to its messages, and
+    every call of a client finds the global generators of Python, NumPy and torch (if the app imports it at the top of
+    a module) seeded for it. Replies come as a generator in the order of the messages, and at most eight a worker wait
+    in it, so a strategy that folds them in holds one at a time. Hence the same seed gives the same results, whatever
+    the number of workers.
 
-    A client that raises becomes an error reply. So does one that takes longer than `client_timeout`; it is left
-    behind, and until it comes back, further messages to it are answered with an error at once.
+    The workers are forked when the grid is made, so the ClientApp need not be importable or picklable: make the grid
+    before the program starts threads or uses a GPU. They have one thread for numeric libraries each; an app may set
+    another number. What an app keeps outside of its `Context`, a worker keeps for all clients that it runs.
+
+    A client that raises becomes an error reply. So does one that takes longer than `client_timeout`, and one that
+    ends its process; its state is then that of before the message, and the process is replaced.
+
+    Where processes can not be forked safely (macOS, Windows), clients run in this process. There a client that takes
+    too long is left behind, and until it comes back, further messages to it are answered with an error at once.
 
     Args:
         client_app: Any ClientApp.
         num_nodes: Number of clients.
+        num_workers: Processes; None is one for each usable core, 0 calls the clients in this process.
         run_config: What clients find in ``context.run_config``.
         client_timeout: Seconds for one message, None for no limit.
         run_id: Any positive integer.
         seed: Node ids are derived from it, and what the global generators give a client.
+        warm_up: Called once before workers are forked, so that all share what it loads (an ``lru_cache`` holds it).
+            What it raises is left for the clients to find.
+
+    Raises:
+        UsageError: Workers were asked for where they can not be had.
     """
 
     def __init__(
@@ -54,27 +72,39 @@ class LocalGrid(Grid):
         client_app: ClientApp,
         *,
         num_nodes: int,
+        num_workers: int | None = None,
         run_config: Mapping[str, bool | int | float | str] | None = None,
         client_timeout: float | None = None,
         run_id: int = 1,
         seed: int = 0,
+        warm_up: Callable[[], object] | None = None,
     ) -> None:
-        self._client_app, self._client_timeout, self._seed = client_app, client_timeout, seed
-        self._contexts = {
-            node_id: Context(
-                run_id=run_id,
-                node_id=node_id,
-                node_config={"partition-id": partition, "num-partitions": num_nodes},
-                state=RecordDict(),
-                run_config=dict(run_config or {}),
+        self._population = Population(num_nodes, run_id, dict(run_config or {}), seed)
+        self._engine: Engine
+        if num_workers := _count_workers(num_workers, num_nodes):
+            self._engine = WorkerPool(
+                client_app,
+                self._population,
+                num_workers=num_workers,
+                client_timeout=client_timeout,
+                warm_up=warm_up,
             )
-            for partition, node_id in enumerate(derive_seed(seed, "node", i) for i in range(num_nodes))
-        }
-        self._worker: Worker[Message] = Worker()
-        self._stuck: dict[int, Future[Message]] = {}
-        self._pushed: dict[str, Message] = {}
+        else:
+            self._engine = InProcess(client_app, self._population, client_timeout=client_timeout)
+        self.num_workers = num_workers
+        self._close = weakref.finalize(self, self._engine.close)
+        self._finished: dict[str, Answer] = {}
+        self._pushed: set[str] = set()
         self._message_ids = map(str, itertools.count(1))
         self._run = Run.create_empty(run_id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def set_run(self, run: Run) -> None:
         """Replace the run's description, for ServerApps that ask for it."""
@@ -87,96 +117,104 @@ class LocalGrid(Grid):
 
     def get_node_ids(self) -> Iterable[int]:
         """Return all clients' node ids."""
-        return list(self._contexts)
+        return self._population.node_ids()
 
     def create_message(self, *args: object, **kwargs: object) -> Message:
         """Refuse: deprecated by Flower."""
         raise NotImplementedError("make a flwr.app.Message instead")
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Take messages for the clients; they are worked on when their replies are pulled."""
+        """Take messages for the clients; without workers they are worked on when their replies are pulled."""
         ids = []
         for message in messages:
             ids.append(self._name(message))
-            self._pushed[ids[-1]] = message
+            self._pushed.add(ids[-1])
+            self._engine.submit(message)
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies to pushed messages; unknown and already answered ids are passed over."""
-        return [self._answer(self._pushed.pop(id_)) for id_ in message_ids if id_ in self._pushed]
+        """Return the replies to pushed messages that are finished; if none is, wait for one.
+
+        Unknown and already answered ids are passed over. Which replies are finished first depends on the workers'
+        speed: a run that shall repeat itself bit for bit uses `send_and_receive`.
+        """
+        asked = [id_ for id_ in message_ids if id_ in self._pushed]
+        while asked and not any(id_ in self._finished for id_ in asked):
+            self._collect(None)
+        finished = [id_ for id_ in asked if id_ in self._finished]
+        self._pushed.difference_update(finished)
+        return [self._finished.pop(id_).reply for id_ in finished]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
-        """Yield each reply as it is finished; a client is called when its reply is asked for.
+        """Yield the replies in the order of the messages; clients are called from the first one asked for on.
+
+        Clients whose replies have not been yielded when the generator is closed keep the state that they had.
 
         Args:
-            messages: One for each client.
-            timeout: Seconds. The client that is at work when they are over becomes an error reply; those that were
-                not reached have none.
+            messages: Any number.
+            timeout: Seconds. Clients that are at work when they are over become error replies; those that were not
+                reached have none.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        waiting = list(messages)
-        for num_reached, message in enumerate(waiting):
-            self._name(message)
-            remaining = None if deadline is None else deadline - time.monotonic()
-            if remaining is not None and remaining <= 0:
-                unreached = len(waiting) - num_reached
-                _log.warning("the round's time is over: %d of %d clients were not reached", unreached, len(waiting))
-                return
-            yield self._answer(message, remaining)
+        unsent = deque(messages)
+        unanswered = deque([self._name(message) for message in unsent])
+        num_sent = len(unsent)
+        try:
+            while unanswered:
+                while unsent and len(unanswered) - len(unsent) < self._engine.window:
+                    self._engine.submit(unsent.popleft())
+                if unanswered[0] in self._finished:
+                    yield self._take(unanswered.popleft())
+                elif deadline is None:
+                    self._collect(None)
+                elif (remaining := deadline - time.monotonic()) > 0:
+                    self._collect(remaining)
+                else:
+                    break
+            self._store(self._engine.expire(unanswered, timeout or 0.0))
+            for message_id in [id_ for id_ in unanswered if id_ in self._finished]:
+                unanswered.remove(message_id)
+                yield self._take(message_id)
+            if unanswered:
+                _log.warning("the round's time is over: %d of %d clients were not reached", len(unanswered), num_sent)
+        finally:
+            self._abandon(unanswered)
 
     def close(self) -> None:
-        """Let the worker thread end."""
-        self._worker.stop()
+        """End the workers and let everything go; may be called more than once."""
+        self._close()
 
     def _name(self, message: Message) -> str:
         message_id = next(self._message_ids)
         set_message_id(message, message_id)
         return message_id
 
-    def _answer(self, message: Message, remaining: float | None = None) -> Message:
-        node_id = message.metadata.dst_node_id
-        context = self._contexts.get(node_id)
-        if context is None:
-            return _error_reply(message, ErrorCode.NODE_UNAVAILABLE, f"no node has the id {node_id}")
-        if node_id in self._stuck and not self._stuck[node_id].done():
-            return _error_reply(message, ErrorCode.NODE_UNAVAILABLE, "still busy with an earlier message")
-        limit = min((limit for limit in (self._client_timeout, remaining) if limit is not None), default=None)
-        # A client that seeds or draws from the global generators must not decide whom the server samples next.
-        with seeded_global_random(self._seed, "client", node_id, message.metadata.message_id):
-            future = self._worker.submit(lambda: self._call(message, context))
-            wait([future], limit)
-        if future.done():  # not `future.result(limit)`: a reply may come between its TimeoutError and this line
-            return future.result()
-        self._stuck[node_id] = future
-        self._worker.stop()
-        self._worker = Worker()
-        return _error_reply(message, ErrorCode.NODE_UNAVAILABLE, f"no answer within {limit:.3g} s")
+    def _collect(self, limit: float | None) -> None:
+        self._store(self._engine.collect(limit))
 
-    def _call(self, message: Message, context: Context) -> Message:
-        try:
-            reply = self._client_app(_own_copy(message), context)
-            if not isinstance(reply, Message):
-                raise TypeError(f"answered with {type(reply).__name__}, not a Message")
-            return _own_copy(reply)
-        except BaseException as error:  # a client's SystemExit is the client's failure, not the simulation's
-            _log.debug("client %d raised", context.node_id, exc_info=True)
-            return _error_reply(message, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"{type(error).__name__}: {error}")
+    def _store(self, answers: Iterable[Answer]) -> None:
+        for answer in answers:
+            self._finished[answer.message_id] = answer
+            if answer.message_id in self._pushed:
+                self._engine.keep(answer)
+
+    def _take(self, message_id: str) -> Message:
+        answer = self._finished.pop(message_id)
+        self._engine.keep(answer)
+        return answer.reply
+
+    def _abandon(self, message_ids: Collection[str]) -> None:
+        """Undo what clients have done ahead of the replies that were asked for."""
+        self._engine.forget(message_ids)
+        for message_id in [id_ for id_ in reversed(self._finished) if id_ in message_ids]:
+            self._engine.undo(self._finished.pop(message_id))
 
 
-def _error_reply(message: Message, code: int, reason: str) -> Message:
-    return Message(Error(code, reason), reply_to=message)
-
-
-def _own_copy(message: Message) -> Message:
-    """Copy a message's records, so that neither side can change what the other holds; array bytes are shared."""
-    if not message.has_content():
-        return message
-    copied = copy.copy(message)
-    copied.content = RecordDict({key: _copy_record(record) for key, record in message.content.items()})
-    return copied
-
-
-def _copy_record(record: ArrayRecord | ConfigRecord | MetricRecord) -> ArrayRecord | ConfigRecord | MetricRecord:
-    if isinstance(record, ArrayRecord):
-        return ArrayRecord({key: Array(a.dtype, a.shape, a.stype, a.data) for key, a in record.items()})
-    return copy.deepcopy(record)  # scalars and short lists
+def _count_workers(asked: int | None, num_nodes: int) -> int:
+    if asked is None:
+        asked = usable_cores() if can_fork() else 0
+    if asked < 0:
+        raise UsageError(f"num_workers is {asked}, expected 0 or more")
+    if asked and not can_fork():
+        raise UsageError(f"num_workers is {asked}, but worker processes need Linux: leave it out, or set it to 0")
+    return min(asked, num_nodes)

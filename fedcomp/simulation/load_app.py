@@ -40,10 +40,10 @@ def load_app_folder(path: str | Path) -> tuple[ServerApp, ClientApp, dict[str, C
     folder = Path(path).resolve()
     app = _read_app_table(folder / "pyproject.toml")
     components = app.get("components", {})
-    with _on_sys_path(folder):
+    with on_sys_path(folder):
         server_app = _load(components, "serverapp", ServerApp, folder)
         client_app = _load(components, "clientapp", ClientApp, folder)
-    return server_app, client_app, dict(_flatten(app.get("config", {})))
+    return server_app, client_app, flatten_config(app.get("config", {}))
 
 
 def _read_app_table(file: Path) -> dict[str, Any]:
@@ -79,7 +79,8 @@ def _load(components: Mapping[str, Any], key: str, kind: type[App], folder: Path
 
 
 @contextlib.contextmanager
-def _on_sys_path(folder: Path) -> Iterator[None]:
+def on_sys_path(folder: Path) -> Iterator[None]:
+    """Let modules be imported from a folder for a while."""
     before = sys.path.copy()
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
@@ -89,6 +90,11 @@ def _on_sys_path(folder: Path) -> Iterator[None]:
         sys.path[:] = before
 
 
+def flatten_config(table: Mapping[str, Any]) -> dict[str, ConfigValue]:
+    """Return a run config with dotted keys in place of tables; raises `ConfigError` for what Flower has no type for."""
+    return dict(_flatten(table))
+
+
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, ConfigValue]]:
     for key, value in table.items():
         if isinstance(value, dict):
@@ -96,6 +102,4 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         elif isinstance(value, ConfigValue):
             yield f"{prefix}{key}", value
         else:
-            raise ConfigError(
-                f"{prefix}{key} in [tool.flwr.app.config] is {value!r}, expected a bool, int, float or str"
-            )
+            raise ConfigError(f"{prefix}{key} in the run config is {value!r}, expected a bool, int, float or str")

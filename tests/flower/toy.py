@@ -74,7 +74,7 @@ def run_rounds(strategy, client, *, num_nodes=4, num_rounds=1, model=MODEL, on_g
         watched = on_grid(grid) if on_grid else grid
         results.append(strategy.start(watched, to_array_record(model), num_rounds=num_rounds))
 
-    run_app(app, client, num_nodes=num_nodes, run_config={}, client_timeout=5.0)
+    run_app(app, client, num_nodes=num_nodes, num_workers=0, run_config={}, client_timeout=5.0)
     return results[0]
 
 

@@ -1,6 +1,6 @@
-"""The local grid: a Flower Grid that isolates its clients and survives them."""
+"""The local grid: what holds with and without worker processes."""
 
-import threading
+import random
 import time
 
 import flwr
@@ -10,180 +10,237 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.clientapp import ClientApp
 from flwr.supercore.run import Run
 
-from fedcomp.simulation import LocalGrid
-from fedcomp.simulation.identity import task_identity
+from fedcomp.errors import UsageError
+from fedcomp.simulation import LocalGrid, processes
+from tests.simulation.grids import answer, ask, count_calls, echo, grid_of, messages, partitions, values
 
 
-@pytest.fixture(autouse=True)
-def identity():
-    with task_identity(run_id=5, node_id=1):
-        yield
+@pytest.fixture(params=[0, 2], ids=["in-process", "workers"])
+def num_workers(request):
+    return request.param
 
 
-def grid_of(train, num_nodes=3, **arguments):
-    app = ClientApp()
-    app.train()(train)
-    return LocalGrid(app, num_nodes=num_nodes, **arguments)
+@pytest.fixture
+def make_grid(num_workers):
+    """Make grids that are closed at the end."""
+    grids = []
+
+    def make(train, num_nodes=3, **arguments):
+        grids.append(grid_of(train, num_nodes, num_workers=num_workers, **arguments))
+        return grids[-1]
+
+    yield make
+    for grid in grids:
+        grid.close()
+        grid.close()
 
 
-def echo(message, context):
-    return Message(
-        RecordDict({"config": ConfigRecord({"partition": context.node_config["partition-id"]})}), reply_to=message
-    )
-
-
-def messages(grid, content=None):
-    return [Message(content or RecordDict(), node, "train") for node in grid.get_node_ids()]
-
-
-def partitions(replies):
-    return [r.content["config"]["partition"] if r.has_content() else r.error.reason for r in replies]
-
-
-def test_every_client_answers_for_itself():
-    grid = grid_of(echo)
-    replies = list(grid.send_and_receive(messages(grid)))
-    assert partitions(replies) == [0, 1, 2]
-    assert [r.metadata.src_node_id for r in replies] == list(grid.get_node_ids())
-    assert all(r.metadata.reply_to_message_id for r in replies)
-
-
-def test_replies_stream():
-    trained = []
-
+def test_every_client_answers_for_itself_in_the_order_of_the_messages(make_grid):
     def train(message, context):
-        trained.append(context.node_id)
+        time.sleep(0.05 if context.node_config["partition-id"] == 0 else 0)
         return echo(message, context)
 
-    grid = grid_of(train)
-    replies = grid.send_and_receive(messages(grid))
-    assert trained == []
-    next(iter(replies))
-    assert len(trained) == 1
+    grid = make_grid(train, 8)
+    replies = ask(grid)
+    assert partitions(replies) == [*range(8)]
+    assert [reply.metadata.src_node_id for reply in replies] == list(grid.get_node_ids())
+    backwards = messages(grid)[::-1]
+    assert partitions(grid.send_and_receive(backwards)) == [*reversed(range(8))]
+    assert all(reply.metadata.reply_to_message_id for reply in replies)
+    assert not list(grid.send_and_receive([]))
 
 
-def test_push_and_pull():
-    grid = grid_of(echo)
+def test_push_and_pull(make_grid):
+    grid = make_grid(echo, 6)
     ids = list(grid.push_messages(messages(grid)))
-    assert len(set(ids)) == 3
-    assert partitions(grid.pull_messages(ids[1:])) == [1, 2]
+    assert len(set(ids)) == 6
+    wanted, found = ids[1:], []
+    while len(found) < 5:
+        pulled = list(grid.pull_messages(wanted))
+        assert pulled
+        found += partitions(pulled)
+    assert sorted(found) == [1, 2, 3, 4, 5]
     assert partitions(grid.pull_messages(ids)) == [0]
-    assert not list(grid.pull_messages(["unknown"]))
+    assert not list(grid.pull_messages([*ids, "unknown"]))
 
 
-def test_state_stays_with_the_client_and_nothing_else_is_shared():
+def test_pushed_messages_do_not_come_out_of_a_round(make_grid):
+    grid = make_grid(echo)
+    (pushed,) = grid.push_messages(messages(grid)[:1])
+    assert partitions(ask(grid)) == [0, 1, 2]
+    assert partitions(grid.pull_messages([pushed])) == [0]
+
+
+def test_state_stays_with_the_client_and_nothing_else_is_shared(make_grid):
     def train(message, context):
-        count = context.state["seen"]["count"] if "seen" in context.state else 0
-        context.state["seen"] = ConfigRecord({"count": count + 1})
+        count = count_calls(context)
+        assert message.content["arrays"]["w"].numpy().tolist() == [0, 1, 2]
+        assert list(message.content) == ["metrics", "arrays", "config"]
         message.content["arrays"]["w"].data = b"scribble"
         message.content["config"]["list"].append(9)
         del message.content["metrics"]
-        return Message(RecordDict({"state": context.state["seen"]}), reply_to=message)
+        return answer(message, count=count)
 
-    grid = grid_of(train)
+    grid = make_grid(train)
     content = RecordDict(
         {
+            "metrics": MetricRecord({"a": 1}),
             "arrays": ArrayRecord({"w": Array(np.arange(3))}),
             "config": ConfigRecord({"list": [1, 2]}),
-            "metrics": MetricRecord({"a": 1}),
         }
     )
-    for expected in (1, 2):
-        replies = list(grid.send_and_receive(messages(grid, content)))
-        assert [r.content["state"]["count"] for r in replies] == [expected] * 3
-        replies[0].content["state"]["count"] = 99
+    for expected in (0, 1):
+        replies = ask(grid, content)
+        assert values(replies, "count") == [expected] * 3
+        replies[0].content["config"]["count"] = 99
     np.testing.assert_array_equal(content["arrays"]["w"].numpy(), np.arange(3))
     assert content["config"]["list"] == [1, 2]
     assert "metrics" in content
 
 
-@pytest.mark.parametrize("failure", [ValueError("no data"), SystemExit(3), KeyboardInterrupt()])
-def test_a_client_that_raises_becomes_an_error_reply(failure):
-    def train(message, context):
-        if context.node_config["partition-id"] == 1:
-            raise failure
-        return echo(message, context)
-
-    grid = grid_of(train)
-    first, second, third = grid.send_and_receive(messages(grid))
-    assert partitions([first, third]) == [0, 2]
-    assert type(failure).__name__ in second.error.reason
-
-
-def test_a_client_that_hangs_is_left_behind_and_may_come_back():
-    release = threading.Event()
-
-    def train(message, context):
-        if context.node_config["partition-id"] == 0 and not release.is_set():
-            release.wait(20)
-        return echo(message, context)
-
-    grid = grid_of(train, client_timeout=0.2)
-    assert partitions(grid.send_and_receive(messages(grid))) == ["no answer within 0.2 s", 1, 2]
-    started = time.monotonic()
-    assert partitions(grid.send_and_receive(messages(grid))) == ["still busy with an earlier message", 1, 2]
-    assert time.monotonic() - started < 10
-    release.set()
-    time.sleep(0.2)
-    assert partitions(grid.send_and_receive(messages(grid))) == [0, 1, 2]
-
-
-def test_the_rounds_time_bounds_the_round(caplog):
-    def train(message, context):
-        time.sleep(0.15)
-        return echo(message, context)
-
-    grid = grid_of(train, num_nodes=20)
-    replies = list(grid.send_and_receive(messages(grid), timeout=0.4))
-    assert 1 <= len(replies) < 20
-    assert caplog.messages == [f"the round's time is over: {20 - len(replies)} of 20 clients were not reached"]
-
-
-def test_a_reply_at_the_last_moment_counts(monkeypatch):
-    """The wait ends just before the client does; the reply is there when the grid looks, so it is taken."""
-
-    def wait_too_long(futures, timeout):
-        for future in futures:
-            future.result(5)
-
-    monkeypatch.setattr("fedcomp.simulation.grid.wait", wait_too_long)
-    grid = grid_of(echo, client_timeout=1e-9)
-    assert partitions(grid.send_and_receive(messages(grid))) == [0, 1, 2]
-
-
-def test_what_a_client_keeps_is_not_what_the_server_gets():
+def test_what_a_client_keeps_is_not_what_the_server_gets(make_grid):
     def train(message, context):
         if "kept" not in context.state:
             context.state["kept"] = ArrayRecord({"w": Array(np.zeros(3, np.float32))})
         return Message(RecordDict({"arrays": context.state["kept"]}), reply_to=message)
 
-    grid = grid_of(train, num_nodes=1)
-    (first,) = grid.send_and_receive(messages(grid))
+    grid = make_grid(train, num_nodes=1)
+    (first,) = ask(grid)
     first.content["arrays"]["w"].data = b"scribble"
     del first.content["arrays"]["w"]
-    (second,) = grid.send_and_receive(messages(grid))
+    (second,) = ask(grid)
     np.testing.assert_array_equal(second.content["arrays"]["w"].numpy(), np.zeros(3))
 
 
-def test_the_run_has_its_id():
-    grid = grid_of(echo, run_id=5)
+def test_a_state_can_grow_shrink_and_vanish(make_grid):
+    def train(message, context):
+        size = message.content["config"]["size"]
+        had = len(context.state["a"]["w"].data) if "a" in context.state else 0
+        context.state.clear()
+        if size:
+            context.state["a"] = ArrayRecord({"w": Array("uint8", (size,), "raw", bytes(size))})
+        return answer(message, had=had)
+
+    grid, had = make_grid(train, 2), 0
+    for size in (10, 100_000, 7, 0, 3):
+        content = RecordDict({"config": ConfigRecord({"size": size})})
+        assert values(ask(grid, content), "had") == [had] * 2
+        had = size
+
+
+def test_two_messages_to_one_client_are_worked_on_one_after_the_other(make_grid):
+    grid = make_grid(lambda message, context: answer(message, count=count_calls(context)), 2)
+    to_first = [Message(RecordDict(), next(iter(grid.get_node_ids())), "train") for _ in range(5)]
+    assert values(grid.send_and_receive(to_first), "count") == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("failure", [ValueError("no data"), SystemExit(3), KeyboardInterrupt(), MemoryError("full")])
+def test_a_client_that_raises_becomes_an_error_reply(make_grid, failure):
+    def train(message, context):
+        if context.node_config["partition-id"] == 1:
+            raise failure
+        return echo(message, context)
+
+    first, second, third = ask(make_grid(train))
+    assert partitions([first, third]) == [0, 2]
+    assert type(failure).__name__ in second.error.reason
+
+
+def test_a_client_that_takes_too_long_does_not_hold_up_the_others(make_grid):
+    def train(message, context):
+        if context.node_config["partition-id"] == 0:
+            time.sleep(60)
+        return echo(message, context)
+
+    assert partitions(ask(make_grid(train, client_timeout=1))) == ["no answer within 1 s", 1, 2]
+
+
+def test_the_rounds_time_bounds_the_round(make_grid, caplog):
+    def train(message, context):
+        time.sleep(0.1)
+        return echo(message, context)
+
+    grid = make_grid(train, num_nodes=30)
+    replies = ask(grid, timeout=0.35)
+    assert 1 <= len(replies) < 30
+    assert caplog.messages == [f"the round's time is over: {30 - len(replies)} of 30 clients were not reached"]
+    answered = [reply for reply in replies if reply.has_content()]
+    assert partitions(answered) == [*range(30)][: len(answered)]
+    assert all("no answer within" in reply.error.reason for reply in replies[len(answered) :])
+    assert partitions(grid.send_and_receive(messages(grid)[-2:])) == [28, 29]
+
+
+def test_clients_ahead_of_a_round_that_is_broken_off_keep_their_state(make_grid):
+    grid = make_grid(lambda message, context: answer(message, count=count_calls(context)), 12)
+    replies = iter(grid.send_and_receive(messages(grid)))
+    assert values([next(replies), next(replies)], "count") == [0, 0]
+    time.sleep(0.1)
+    replies.close()
+    assert values(ask(grid), "count") == [1, 1] + [0] * 10
+
+
+def test_other_kinds_of_messages_and_mods(make_grid, num_workers):
+    def stamp(message, context, call_next):
+        reply = call_next(message, context)
+        reply.content["config"]["stamped"] = True
+        return reply
+
+    app = ClientApp(mods=[stamp])
+    app.train("foo")(lambda message, context: answer(message, did="train.foo"))
+    app.evaluate()(lambda message, context: answer(message, did="evaluate"))
+    app.query("size")(lambda message, context: answer(message, did="query.size"))
+    kinds = ["train.foo", "evaluate", "query.size", "train"]
+    with LocalGrid(app, num_nodes=1, num_workers=num_workers) as grid:
+        (node,) = grid.get_node_ids()
+        replies = list(grid.send_and_receive([Message(RecordDict(), node, kind) for kind in kinds]))
+    assert values(replies[:3], "did") == kinds[:3]
+    assert all(reply.content["config"]["stamped"] for reply in replies[:3])
+    assert "No train function registered" in replies[3].error.reason
+
+
+def test_other_answers_and_other_nodes(make_grid):
+    grid = make_grid(lambda message, context: "done")
+    assert partitions(grid.send_and_receive(messages(grid)[:1])) == ["TypeError: answered with str, not a Message"]
+    to_nobody = Message(RecordDict(), 12345, "train")
+    (reply,) = grid.send_and_receive([to_nobody])
+    assert "no node has the id 12345" in reply.error.reason
+    (pushed,) = grid.push_messages([to_nobody])
+    assert "no node has the id 12345" in next(iter(grid.pull_messages([pushed]))).error.reason
+
+
+def test_global_generators_are_seeded_for_each_call(make_grid):
+    torch = pytest.importorskip("torch")
+
+    def train(message, context):
+        return answer(message, drawn=[random.random(), float(np.random.random()), float(torch.rand(1))])
+
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    drawn = [values(ask(make_grid(train, 4, seed=seed)), "drawn") for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1]
+    assert len({number for draws in drawn[1:] for client in draws for number in client}) == 2 * 4 * 3
+    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+
+
+def test_the_run_has_its_id(make_grid):
+    grid = make_grid(echo, run_id=5)
     assert grid.run.run_id == 5
     grid.set_run(other := Run.create_empty(6))
     assert grid.run is other
 
 
-def test_other_answers_and_other_nodes():
-    grid = grid_of(lambda message, context: "done")
-    assert partitions(grid.send_and_receive(messages(grid)[:1])) == ["TypeError: answered with str, not a Message"]
-    (reply,) = grid.send_and_receive([Message(RecordDict(), 12345, "train")])
-    assert "no node has the id 12345" in reply.error.reason
+def test_a_number_of_workers_that_can_not_be(monkeypatch):
+    with pytest.raises(UsageError, match="num_workers is -1, expected 0 or more"):
+        grid_of(echo, num_workers=-1)
+    with grid_of(echo, num_nodes=2, num_workers=9) as grid:
+        assert grid.num_workers == 2
+    monkeypatch.setattr("fedcomp.simulation.grid.can_fork", lambda: False)
+    with grid_of(echo) as grid:
+        assert grid.num_workers == 0
+    with pytest.raises(UsageError, match="worker processes need Linux"):
+        grid_of(echo, num_workers=1)
+    assert processes.usable_cores() >= 1
 
 
-def test_node_ids_come_from_the_seed():
-    assert list(grid_of(echo).get_node_ids()) == list(grid_of(echo).get_node_ids())
-    assert set(grid_of(echo, seed=1).get_node_ids()).isdisjoint(grid_of(echo, seed=2).get_node_ids())
-
-
-def test_flower_is_the_version_whose_private_identity_was_read():
-    """On an upgrade: read flwr.supercore.task_identity, flwr.supercore.run and Metadata, then change this."""
+def test_flower_is_the_version_whose_private_parts_were_read():
+    """On an upgrade: read flwr.supercore.task_identity, flwr.supercore.run, flwr.common.serde and Metadata."""
     assert flwr.__version__.startswith("1.41.")

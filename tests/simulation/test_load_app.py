@@ -5,8 +5,9 @@ import sys
 import pytest
 from flwr.app import ConfigRecord
 
+from fedcomp.cli import run
 from fedcomp.errors import ConfigError
-from fedcomp.simulation import load_app_folder, run_app
+from fedcomp.simulation import load_app_folder, override_run_config, run_app, run_app_folder
 
 SERVER = """
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -109,3 +110,67 @@ def test_another_module_of_the_same_name_is_not_taken_for_the_apps(app):
     replace(app, 'clientapp = "', 'clientapp = "json.decoder:JSONDecoder" # ')
     with pytest.raises(ConfigError, match="another module has this name"):
         load_app_folder(app)
+
+
+LAZY_CLIENT = """
+import os
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+app = ClientApp()
+
+
+@app.train()
+def train(message, context):
+    from {package}.words import GREETING
+
+    word = context.run_config["word.first"]
+    return Message(RecordDict({{"said": ConfigRecord({{"word": word, "process": os.getpid()}})}}), reply_to=message)
+"""
+
+
+def test_an_apps_folder_runs_with_overrides(app):
+    package = next(path.name for path in app.glob("app_of_*"))
+    (app / package / "client.py").write_text(LAZY_CLIENT.format(package=package))
+    context = run_app_folder(app, num_nodes=3, overrides=["word.first='hi there' rounds=4"], num_workers=2)
+    assert context.state["heard"]["words"] == ["hi there"] * 3
+
+
+def test_run_config_overrides(tmp_path):
+    defaults = {"rounds": 3, "rate": 0.5, "name": "a", "word.first": "b"}
+    (tmp_path / "file.toml").write_text("rounds = 7\n[word]\nfirst = 'c'\n")
+    assert override_run_config(defaults, []) == defaults
+    found = override_run_config(defaults, ['rounds=5 rate=1e-3 name="x y"', str(tmp_path / "file.toml"), "name='z'"])
+    assert found == {"rounds": 7, "rate": 1e-3, "name": "z", "word.first": "c"}
+    for override, says in [
+        ("round=5", "round is not a key .* did you mean rounds"),
+        ("xyz=5", "keys are rounds, rate, name"),
+        ("name=plain", "strings are quoted"),
+        ("rounds", "'rounds' is not of the form key=value"),
+        ("rounds=[1]", "expected a bool, int, float or str"),
+        (str(tmp_path / "none.toml"), "No such file"),
+    ]:
+        with pytest.raises(ConfigError, match=says):
+            override_run_config(defaults, [override])
+
+
+def test_the_command_runs_an_app_and_fails_with_it(app, capsys):
+    package = next(path.name for path in app.glob("app_of_*"))
+    assert run(["simulate", "--app", str(app), "--num-supernodes", "2", "--workers", "0"]) == 0
+    (app / package / "server.py").write_text(
+        "from flwr.serverapp import ServerApp\napp = ServerApp()\n"
+        "@app.main()\ndef main(grid, context):\n    raise LookupError('nobody home')\n"
+    )
+    del sys.modules[f"{package}.server"]
+    assert run(["simulate", "--app", str(app), "--num-supernodes", "2"]) == 1
+    assert "nobody home" in capsys.readouterr().err
+    for arguments, says in [
+        (["--app", str(app)], "--app needs --num-supernodes"),
+        (["--app", str(app), "--num-supernodes", "2", "--baseline"], "--baseline can not be used with --app"),
+        (["configs/demo.toml", "--seed", "3"], "--seed can not be used without --app"),
+        ([], "name a configuration file"),
+        (["--app", str(app), "--num-supernodes", "2", "--run-config", "nope=1"], "nope is not a key"),
+    ]:
+        assert run(["simulate", *arguments]) == 2
+        assert says in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Running apps in this process."""
+"""Running apps: both see their configuration, and randomness is seeded."""
 
 import random
 
@@ -17,7 +17,7 @@ from tests.flower.toy import toy_client
 def run(body, **arguments):
     app = ServerApp()
     app.main()(body)
-    return run_app(app, toy_client(), num_nodes=5, run_config={"a": 1}, **arguments)
+    return run_app(app, toy_client(), num_nodes=5, num_workers=0, run_config={"a": 1}, **arguments)
 
 
 def test_both_apps_see_the_run_config_and_the_servers_context_comes_back():
@@ -77,7 +77,7 @@ def test_a_client_that_seeds_globally_does_not_decide_who_is_sampled():
                 sampled.append(nodes)
                 list(grid.send_and_receive([Message(RecordDict(), node, "train") for node in nodes]))
 
-        run_app(server_app, client_app, num_nodes=50, run_config={})
+        run_app(server_app, client_app, num_nodes=50, num_workers=0, run_config={})
         return sampled
 
     undisturbed = sample_rounds(lambda: None)
@@ -107,7 +107,7 @@ def test_stock_fedavg_averages_over_the_rounds_and_samples_by_the_seed():
 
     def run_fraction(fraction, seed):
         trained.clear()
-        run_app(server_app, client_app, num_nodes=12, run_config={"fraction": fraction}, seed=seed)
+        run_app(server_app, client_app, num_nodes=12, num_workers=0, run_config={"fraction": fraction}, seed=seed)
         return list(trained)
 
     assert sorted(run_fraction(1.0, seed=0)) == sorted([*range(12)] * 2)
