@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, cast
 from flwr.app import Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedcomp.config import RunConfig
+from fedcomp.config import RESOLVED_KEYS, RunConfig
 from fedcomp.data import ClientData, hold_out, load_dataset, partition_labels, split_labelled
 from fedcomp.errors import ConfigError
 from fedcomp.flower import compression_mod, to_array_record, to_model
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.seeding import derive_seed
-from fedcomp.training import LocalSettings, make_objective, train_locally
+from fedcomp.training import Compute, LocalSettings, make_objective, train_locally
 
 if TYPE_CHECKING:
     from flwr.app import Context
@@ -29,9 +29,10 @@ app = ClientApp(mods=[compression_mod()])
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train one round."""
-    config = RunConfig.from_mapping(context.run_config)
-    partition = int(context.node_config["partition-id"])
     (arrays,), (instructions,) = message.content.array_records.values(), message.content.config_records.values()
+    resolved = {key: instructions[key] for key in RESOLVED_KEYS if key in instructions}
+    config = RunConfig.from_mapping({**context.run_config, **resolved})
+    partition = int(context.node_config["partition-id"])
     server_round = cast("int", instructions["server-round"])
     data = client_data(config, partition, int(context.node_config["num-partitions"]))
     model = build_model(
@@ -46,6 +47,7 @@ def train(message: Message, context: Context) -> Message:
         threshold=config.pseudo_threshold,
         unlabelled_weight=config.unlabelled_weight,
         flip_ok=data.labelled.flip_ok,
+        augment=config.augment,
     )
     seed = derive_seed(config.seed, server_round, partition)
     metrics = train_locally(model, data, local_settings(config, server_round), objective=objective, seed=seed)
@@ -108,4 +110,5 @@ def local_settings(config: RunConfig, server_round: int) -> LocalSettings:
         max_grad_norm=config.max_grad_norm,
         device=config.device,
         threads=config.client_threads,
+        compute=Compute(config.precision, config.memory_format),
     )

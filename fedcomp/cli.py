@@ -40,6 +40,10 @@ def simulate(
     config: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A run's configuration, TOML.")],
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/NAME-DATE-TIME.")] = None,
+    device: Annotated[str | None, typer.Option(help="Torch device of the clients; overrides the key.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, or auto: what is fastest here; overrides the key.")
+    ] = None,
     baseline: Annotated[bool, typer.Option("--baseline", help="Run once more with plain float32 updates.")] = False,
 ) -> None:
     """Simulate a federation of many clients on this machine."""
@@ -48,12 +52,14 @@ def simulate(
     from fedcomp.simulation import float32_baseline
     from fedcomp.simulation import simulate as run
 
-    asked = RunConfig.from_toml(config, set_ or [])
+    options = {"device": device, "precision": precision}
+    asked = RunConfig.from_toml(config, [*(set_ or []), *(f"{key}={value}" for key, value in options.items() if value)])
     folder = str(out or asked.out_dir or new_run_path(asked.name))
     asked = RunConfig.from_mapping(asked.to_mapping() | {"out-dir": folder})
     runs = [("fedcomp", run(asked))]
     if baseline:
-        runs.append(("float32", run(float32_baseline(asked))))
+        resolved = RunConfig.from_toml(Path(folder) / "config.toml")  # with what the first run measured
+        runs.append(("float32", run(float32_baseline(resolved))))
     console = Console()
     console.print(comparison_table(runs))
     console.print(f"run folder: {folder}", markup=False, highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from fedcomp.training.augment import strong_augment, weak_augment
 from fedcomp.training.batches import Batch, shuffled_batches, to_batch, to_images
+from fedcomp.training.calibration import fastest, resolve_compute
 from fedcomp.training.compute import Compute
 from fedcomp.training.evaluation import Evaluation, evaluate, predict_logits
 from fedcomp.training.local import LocalSettings, train_locally
@@ -17,8 +18,10 @@ __all__ = [
     "Step",
     "Supervised",
     "evaluate",
+    "fastest",
     "make_objective",
     "predict_logits",
+    "resolve_compute",
     "shuffled_batches",
     "strong_augment",
     "to_batch",
