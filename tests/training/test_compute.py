@@ -45,14 +45,16 @@ def test_a_seed_gives_the_same_float32_weights_bit_for_bit(digits, compute, name
     assert all(values.dtype == np.float32 for key, values in first.items() if not key.endswith("num_batches_tracked"))
 
 
-@pytest.mark.parametrize("objective", ["supervised", "fixmatch"])
-def test_accuracy_does_not_depend_on_the_way(digits, objective):
-    # On 360 test images one standard deviation of an accuracy near 0.95 is 0.011; three of them.
+@pytest.mark.parametrize(("objective", "label_fraction", "epochs"), [("supervised", 1.0, 3), ("fixmatch", 0.2, 10)])
+def test_accuracy_stays_within_noise(digits, objective, label_fraction, epochs):
     images, test = digits
-    few = {"label_fraction": 0.2, "epochs": 10} if objective == "fixmatch" else {"epochs": 4}
-    accuracies = [evaluate(train(images, way, objective=objective, **few), test).accuracy for way in WAYS]
-    assert min(accuracies) > 0.9
-    assert max(accuracies) - min(accuracies) <= 0.034
+    plain, fast = (
+        evaluate(train(images, way, objective=objective, label_fraction=label_fraction, epochs=epochs), test).accuracy
+        for way in (Compute("float32", "contiguous"), Compute("bfloat16", "channels-last"))
+    )
+    assert min(plain, fast) > 0.9
+    # The difference of two such shares of 360 test images has a standard deviation of 0.016 to 0.022.
+    assert abs(plain - fast) <= 0.04
 
 
 def test_bfloat16_is_really_used_and_the_logits_are_float32():
