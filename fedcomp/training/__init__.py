@@ -3,7 +3,7 @@
 from fedcomp.training.augment import strong_augment, weak_augment
 from fedcomp.training.batches import Batch, shuffled_batches, to_batch, to_images
 from fedcomp.training.calibration import fastest, resolve_compute
-from fedcomp.training.compute import Compute
+from fedcomp.training.compute import Compute, memory_format
 from fedcomp.training.evaluation import Evaluation, evaluate, predict_logits
 from fedcomp.training.local import LocalSettings, train_locally
 from fedcomp.training.objectives import FixMatch, Objective, Step, Supervised, make_objective
@@ -20,6 +20,7 @@ __all__ = [
     "evaluate",
     "fastest",
     "make_objective",
+    "memory_format",
     "predict_logits",
     "resolve_compute",
     "shuffled_batches",
