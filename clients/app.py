@@ -11,13 +11,13 @@ import torch
 from flwr.app import Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedcomp.config import RunConfig
+from fedcomp.config import RESOLVED_KEYS, RunConfig
 from fedcomp.data import ClientData, hold_out, load_dataset, partition_labels, split_labelled
 from fedcomp.errors import ConfigError
 from fedcomp.flower import compression_mod, to_array_record, to_model
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.seeding import derive_seed
-from fedcomp.training import LocalSettings, make_objective, train_locally
+from fedcomp.training import Compute, LocalSettings, make_objective, train_locally
 
 if TYPE_CHECKING:
     from flwr.app import Context
@@ -32,9 +32,10 @@ app = ClientApp(mods=[compression_mod()])
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train one round."""
-    config = RunConfig.from_mapping(context.run_config)
-    partition = int(context.node_config["partition-id"])
     (arrays,), (instructions,) = message.content.array_records.values(), message.content.config_records.values()
+    resolved = {key: instructions[key] for key in RESOLVED_KEYS if key in instructions}
+    config = RunConfig.from_mapping({**context.run_config, **resolved})
+    partition = int(context.node_config["partition-id"])
     server_round = cast("int", instructions["server-round"])
     data = client_data(config, partition, int(context.node_config["num-partitions"]))
     model = copy.deepcopy(
@@ -46,6 +47,7 @@ def train(message: Message, context: Context) -> Message:
         threshold=config.pseudo_threshold,
         unlabelled_weight=config.unlabelled_weight,
         flip_ok=data.labelled.flip_ok,
+        augment=config.augment,
     )
     seed = derive_seed(config.seed, server_round, partition)
     metrics = train_locally(model, data, local_settings(config, server_round), objective=objective, seed=seed)
@@ -110,6 +112,12 @@ def partitioned_images(
     return images, partition_labels(images.labels, num_clients=num_clients, scheme=scheme, alpha=alpha, seed=seed)
 
 
+@functools.lru_cache(maxsize=1)
+def untrained_model(name: str, image_shape: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:
+    """Build the model once a process, to be copied: drawing weights that are overwritten takes longer."""
+    return build_model(name, image_shape=image_shape, num_classes=num_classes, seed=seed)
+
+
 def local_settings(config: RunConfig, server_round: int) -> LocalSettings:
     """Return how this client trains in a round."""
     progress = (server_round - 1) / config.num_server_rounds
@@ -126,4 +134,5 @@ def local_settings(config: RunConfig, server_round: int) -> LocalSettings:
         max_grad_norm=config.max_grad_norm,
         device=config.device,
         threads=config.client_threads,
+        compute=Compute(config.precision, config.memory_format),
     )

@@ -45,6 +45,10 @@ def simulate(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/NAME-DATE-TIME.")] = None,
+    device: Annotated[str | None, typer.Option(help="Torch device of the clients; overrides the key.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, or auto: what is fastest here; overrides the key.")
+    ] = None,
     baseline: Annotated[bool, typer.Option("--baseline", help="Run once more with plain float32 updates.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes; default one a core, 0 none. Results are the same.")
@@ -60,7 +64,14 @@ def simulate(
     seed: Annotated[int | None, typer.Option(help="With --app: which clients are sampled; default 0.")] = None,
 ) -> None:
     """Simulate a federation of many clients on this machine: a configuration of ours, or with --app any Flower app."""
-    for_config = {"CONFIG": config, "--set": set_, "--out": out, "--baseline": baseline}
+    for_config = {
+        "CONFIG": config,
+        "--set": set_,
+        "--out": out,
+        "--device": device,
+        "--precision": precision,
+        "--baseline": baseline,
+    }
     for_app = {"--app": app_folder, "--num-supernodes": num_supernodes, "--run-config": run_config, "--seed": seed}
     if wrong := [name for name, value in (for_config if app_folder else for_app).items() if value not in (None, False)]:
         raise UsageError(f"{', '.join(wrong)} can not be used {'with' if app_folder else 'without'} --app")
@@ -73,7 +84,9 @@ def simulate(
             app_folder, num_nodes=num_supernodes, overrides=run_config or [], num_workers=workers, seed=seed or 0
         )
     elif config:
-        _simulate_config(config, set_ or [], out, baseline, workers)
+        options = {"device": device, "precision": precision}
+        changes = [*(set_ or []), *(f"{key}={value}" for key, value in options.items() if value)]
+        _simulate_config(config, changes, out, baseline, workers)
     else:
         raise UsageError("name a configuration file, or a Flower app with --app")
 
@@ -89,7 +102,8 @@ def _simulate_config(config: Path, changes: list[str], out: Path | None, baselin
     asked = RunConfig.from_mapping(asked.to_mapping() | {"out-dir": folder})
     runs = [("fedcomp", run(asked, num_workers=workers))]
     if baseline:
-        runs.append(("float32", run(float32_baseline(asked), num_workers=workers)))
+        resolved = RunConfig.from_toml(Path(folder) / "config.toml")  # with what the first run measured
+        runs.append(("float32", run(float32_baseline(resolved), num_workers=workers)))
     console = Console()
     console.print(comparison_table(runs))
     console.print(f"run folder: {folder}", markup=False, highlight=False, soft_wrap=True)

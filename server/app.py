@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from flwr.app import MetricRecord
+from flwr.app import ConfigRecord, MetricRecord
 from flwr.serverapp import ServerApp
 from rich.console import Console
 
@@ -16,7 +16,7 @@ from fedcomp.errors import RunError
 from fedcomp.flower import CompressedStrategy, to_array_record, to_model
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
-from fedcomp.training import evaluate
+from fedcomp.training import evaluate, resolve_compute
 from fedcomp.wire import FrameLimits
 from server.strategies import build_strategy
 from server.student import make_student
@@ -39,6 +39,7 @@ def main(grid: Grid, context: Context) -> None:
     build = partial(build_model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
     model = build(config.model)
     initial = get_weights(model)
+    config = resolve_compute(config, model, train)
     ensemble = None
     if config.teacher == "ensemble":
         ensemble = EnsembleTeacher(build(config.model), held_out.proxy, held_out.validation)
@@ -80,6 +81,7 @@ def main(grid: Grid, context: Context) -> None:
             to_array_record(initial),
             num_rounds=config.num_server_rounds,
             timeout=config.round_timeout,
+            train_config=ConfigRecord({**config.resolved()}),
             evaluate_fn=finish_round,
         )
         if not recorder.num_accepted:

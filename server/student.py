@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedcomp.distillation import DistillSettings, GlobalTeacher, distill
 from fedcomp.student import load_student, save_student
-from fedcomp.training import evaluate
+from fedcomp.training import evaluate, memory_format
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,8 @@ def make_student(
         temperature=config.temperature,
     )
     student = build(config.student_model)
-    report = distill(student, teacher.logits(), proxy, validation, settings, seed=config.seed)
+    with memory_format(student, "channels-last"):
+        report = distill(student, teacher.logits(), proxy, validation, settings, seed=config.seed)
     card = {
         "model": config.student_model,
         "dataset": config.dataset,

@@ -8,6 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 import fedcomp
 from fedcomp.cli import run
+from fedcomp.config import RunConfig
 from fedcomp.files import pack_tensors, read_tensors
 
 SMALL = ["num-server-rounds=2", "num-clients=3", "local-epochs=1", "distill-epochs=2"]
@@ -128,6 +129,16 @@ def test_the_same_seed_gives_the_same_model(tmp_path):
         assert run(["simulate", "configs/demo.toml", *settings, "--out", str(tmp_path / name)]) == 0
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b"))
     assert all((first[key] == second[key]).all() for key in first)
+
+
+def test_the_server_measures_once_and_clients_and_baseline_follow(tmp_path):
+    settings = [argument for pair in [*SMALL, "teacher=none"] for argument in ("--set", pair)]
+    arguments = ["--device", "cpu", "--precision", "auto", "--baseline", "--out", str(tmp_path / "run")]
+    assert run(["simulate", "configs/demo.toml", *settings, *arguments]) == 0  # a client can't train with "auto"
+    resolved, baseline = (RunConfig.from_toml(tmp_path / path / "config.toml") for path in ("run", "run/baseline"))
+    assert resolved.precision in ("float32", "bfloat16")
+    assert resolved.resolved() == baseline.resolved()
+    assert run(["simulate", "configs/demo.toml", "--precision", "fp8"]) == 2
 
 
 def test_a_run_that_can_not_work_fails_with_its_reason(tmp_path, capsys):

@@ -26,13 +26,14 @@ def cnn_gn(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
 def cnn(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """Build the network of McMahan et al., AISTATS 2017, section 3: 1,663,370 parameters on 28 x 28."""
     channels, height, width = image_shape
+    # A maximum and a ReLU may change places: the same values and gradients, on a quarter of the pixels.
     return nn.Sequential(
         nn.Conv2d(channels, 32, 5, padding=2),
-        nn.ReLU(),
         nn.MaxPool2d(2),
+        nn.ReLU(),
         nn.Conv2d(32, 64, 5, padding=2),
-        nn.ReLU(),
         nn.MaxPool2d(2),
+        nn.ReLU(),
         nn.Flatten(),
         nn.Linear(64 * (height // 4) * (width // 4), 512),
         nn.ReLU(),

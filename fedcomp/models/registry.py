@@ -40,7 +40,8 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: in
     """
     builder = MODELS.get(name) or _import_builder(name)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "model"))
+        # Not torch.manual_seed: it seeds every device, fork_rng restores the CPU's state only.
+        torch.default_generator.manual_seed(derive_seed(seed, "model"))
         model = builder(image_shape, num_classes)
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model {name!r} built a {type(model).__name__}, expected a torch.nn.Module")

@@ -1,12 +1,16 @@
 """Local training: augmentation, supervised and semi-supervised objectives, the client's loop, evaluation."""
 
 from fedcomp.training.augment import strong_augment, weak_augment
+from fedcomp.training.batches import Batch, shuffled_batches, to_batch, to_images
+from fedcomp.training.calibration import fastest, resolve_compute
+from fedcomp.training.compute import Compute, memory_format
 from fedcomp.training.evaluation import Evaluation, evaluate, predict_logits
-from fedcomp.training.local import LocalSettings, shuffled_batches, to_batch, to_images, train_locally
-from fedcomp.training.objectives import Batch, FixMatch, Objective, Step, Supervised, make_objective
+from fedcomp.training.local import LocalSettings, train_locally
+from fedcomp.training.objectives import FixMatch, Objective, Step, Supervised, make_objective
 
 __all__ = [
     "Batch",
+    "Compute",
     "Evaluation",
     "FixMatch",
     "LocalSettings",
@@ -14,8 +18,11 @@ __all__ = [
     "Step",
     "Supervised",
     "evaluate",
+    "fastest",
     "make_objective",
+    "memory_format",
     "predict_logits",
+    "resolve_compute",
     "shuffled_batches",
     "strong_augment",
     "to_batch",

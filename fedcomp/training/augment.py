@@ -29,17 +29,16 @@ def weak_augment(images: Tensor, generator: Generator, *, flip_ok: bool) -> Tens
     References:
         Sohn et al., FixMatch, NeurIPS 2020, section 2.3.
     """
-    batch, channels, height, width = images.shape
+    batch, _, height, width = images.shape
     reach = max(1, height // 8)
-    padded = F.pad(images, (reach, reach, reach, reach))
-    top, left = torch.randint(0, 2 * reach + 1, (2, batch, 1), generator=generator)
-    rows = (top + torch.arange(height))[:, None, :, None]
-    columns = left + torch.arange(width)
-    if flip_ok:
-        flipped = torch.rand((batch, 1), generator=generator) < 0.5
-        columns = torch.where(flipped, columns.flip(1), columns)
-    which = torch.arange(batch)[:, None, None, None]
-    return padded[which, torch.arange(channels)[None, :, None, None], rows, columns[:, None, None, :]]
+    top, left = torch.randint(0, 2 * reach + 1, (2, batch), generator=generator)
+    # A view of every shift; picking one an image copies whole rows.
+    windows = F.pad(images, (reach, reach, reach, reach)).unfold(2, height, 1).unfold(3, width, 1)
+    shifted = windows[torch.arange(batch), :, top, left]
+    if not flip_ok:
+        return shifted
+    flipped = torch.rand((batch, 1, 1, 1), generator=generator) < 0.5
+    return torch.where(flipped.to(images.device), shifted.flip(3), shifted)
 
 
 def strong_augment(images: Tensor, generator: Generator, *, flip_ok: bool) -> Tensor:

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from fedcomp.data import UNLABELLED
 from fedcomp.errors import DataError
-from fedcomp.training.local import to_images
+from fedcomp.training.batches import to_images
+from fedcomp.training.compute import memory_format
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from fedcomp.data import ImageDataset
     from fedcomp.types import NDArray
 
-_BATCH_SIZE = 512
+# Small enough on a CPU for a convolution's output to stay in its cache: 512 takes up to three times as long.
+_CPU_BATCH_SIZE, _BATCH_SIZE = 64, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,13 @@ def evaluate(model: nn.Module, dataset: ImageDataset) -> Evaluation:
 
 
 def predict_logits(model: nn.Module, images: NDArray) -> Tensor:
-    """Return logits (N, K) on the CPU for uint8 images (N, C, H, W); the model's mode is left as it was."""
+    """Return logits (N, K) on the CPU for uint8 images (N, C, H, W); the model is left as it was."""
     was_training = model.training
     device = next(model.parameters()).device
     model.eval()
     try:
-        with torch.inference_mode():
-            batches = to_images(images).split(_BATCH_SIZE)
+        with memory_format(model, "channels-last"), torch.inference_mode():
+            batches = to_images(images).split(_CPU_BATCH_SIZE if device.type == "cpu" else _BATCH_SIZE)
             return torch.cat([model(batch.to(device)).cpu() for batch in batches]).clone()
     finally:
         model.train(was_training)

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass
-from itertools import chain, repeat
+from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
 from fedcomp.errors import ConfigError, DataError
 from fedcomp.seeding import derive_seed
-from fedcomp.training.objectives import Batch, Step
+from fedcomp.training.batches import Batch, endless_batches, to_batch
+from fedcomp.training.compute import Compute, in_precision, memory_format, torch_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from torch import Generator, Tensor
+    from torch import Tensor
 
-    from fedcomp.data import ClientData, ImageDataset
-    from fedcomp.training.objectives import Objective
-    from fedcomp.types import NDArray
+    from fedcomp.data import ClientData
+    from fedcomp.training.objectives import Objective, Step
+
+
+_FUSED_DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,7 @@ class LocalSettings:
         device: A torch device.
         threads: Threads that torch may use; 0 leaves them as they are. One is the fastest for small models, and
             results repeat bit for bit on the same number only.
+        compute: Number format and layout of the weights while training.
     """
 
     epochs: int = 1
@@ -56,6 +57,7 @@ class LocalSettings:
     max_grad_norm: float = 0.0
     device: str = "cpu"
     threads: int = 1
+    compute: Compute = field(default_factory=Compute)
 
 
 def train_locally(
@@ -63,7 +65,8 @@ def train_locally(
 ) -> dict[str, float]:
     """Train `model` in place on one client's data.
 
-    Same weights, data and seed give the same result, bit for bit, on the same number of threads.
+    Same weights, data and seed give the same result, bit for bit, on the same machine and number of threads. The
+    weights are float32 and in the layout that they came in, whatever `settings.compute` says.
 
     Returns:
         ``num-examples``, ``train-loss`` (mean over steps) and, where unlabelled images were used,
@@ -72,19 +75,9 @@ def train_locally(
     Raises:
         DataError: The client has no image that the objective can use.
     """
-    with torch_threads(settings.threads):
-        return _train(model.to(settings.device).train(), data, settings, objective, seed)
-
-
-@contextlib.contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use `count` threads, and restore what was; 0 changes nothing."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    model.to(settings.device).train()
+    with torch_threads(settings.threads), memory_format(model, settings.compute.memory_format):
+        return _train(model, data, settings, objective, seed)
 
 
 def _train(
@@ -101,14 +94,15 @@ def _train(
     )
     if not steps_per_epoch:
         raise DataError("the client has no labelled image, and no unlabelled one that its objective could use")
-    labelled_batches = _endless_batches(labelled, settings.batch_size, generator)
-    unlabelled_batches = _endless_batches(unlabelled, settings.batch_size * settings.unlabelled_ratio, generator)
+    labelled_batches = endless_batches(labelled, settings.batch_size, generator)
+    unlabelled_batches = endless_batches(unlabelled, settings.batch_size * settings.unlabelled_ratio, generator)
+    predict = in_precision(model, settings.compute.precision, labelled.images.device.type)
     optimizer = _make_optimizer(model, settings)
     anchors = [parameter.detach().clone() for parameter in model.parameters()] if settings.proximal_mu else []
 
-    losses, steps = 0.0, list[Step]()
+    steps: list[Step] = []
     for _ in range(settings.epochs * steps_per_epoch):
-        step = objective(model, next(labelled_batches), next(unlabelled_batches), generator)
+        step = objective(predict, next(labelled_batches), next(unlabelled_batches), generator)
         loss = step.loss
         if settings.proximal_mu:
             loss = loss + settings.proximal_mu / 2 * _squared_distance(model, anchors)
@@ -117,11 +111,10 @@ def _train(
         if settings.max_grad_norm:
             nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
         optimizer.step()
-        losses += loss.item()
         steps.append(step._replace(loss=loss.detach()))
     metrics = {
         "num-examples": float(len(labelled.labels) + len(unlabelled.labels)),
-        "train-loss": losses / len(steps),
+        "train-loss": torch.stack([step.loss for step in steps]).mean(dtype=torch.float64).item(),
     }
     if candidates := sum(step.candidates for step in steps):
         confident = sum(step.confident for step in steps)
@@ -130,34 +123,14 @@ def _train(
     return metrics
 
 
-def to_images(images: NDArray) -> Tensor:
-    """Return uint8 images as floats in [0, 1]."""
-    return torch.from_numpy(images.astype(np.float32)).div_(255)
-
-
-def to_batch(data: ImageDataset, labels: NDArray, device: str = "cpu") -> Batch:
-    """Return a whole data set as one batch."""
-    return Batch(to_images(data.images).to(device), torch.from_numpy(labels).to(device))
-
-
-def shuffled_batches(batch: Batch, batch_size: int, generator: Generator) -> Iterator[Batch]:
-    """Yield one pass over `batch` in random order; the last one may be smaller."""
-    for indices in torch.randperm(len(batch.labels), generator=generator).split(batch_size):
-        yield Batch(batch.images[indices], batch.labels[indices])
-
-
-def _endless_batches(batch: Batch, batch_size: int, generator: Generator) -> Iterator[Batch | None]:
-    if not len(batch.labels):
-        return repeat(None)
-    return chain.from_iterable(shuffled_batches(batch, batch_size, generator) for _ in repeat(None))
-
-
 def _squared_distance(model: nn.Module, anchors: list[Tensor]) -> Tensor:
     distances = [(now - then).square().sum() for now, then in zip(model.parameters(), anchors, strict=True)]
     return torch.stack(distances).sum()
 
 
 def _make_optimizer(model: nn.Module, settings: LocalSettings) -> torch.optim.Optimizer:
+    # One pass over the weights a step instead of one for each term.
+    fused = torch.device(settings.device).type in _FUSED_DEVICES or None
     optimizers: dict[str, Callable[[], torch.optim.Optimizer]] = {
         "sgd": lambda: torch.optim.SGD(
             model.parameters(),
@@ -165,9 +138,10 @@ def _make_optimizer(model: nn.Module, settings: LocalSettings) -> torch.optim.Op
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             nesterov=settings.momentum > 0,
+            fused=fused,
         ),
         "adam": lambda: torch.optim.AdamW(
-            model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+            model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
         ),
     }
     if settings.optimizer not in optimizers:
