@@ -38,9 +38,8 @@ def train(message: Message, context: Context) -> Message:
     partition = int(context.node_config["partition-id"])
     server_round = cast("int", instructions["server-round"])
     data = client_data(config, partition, int(context.node_config["num-partitions"]))
-    model = copy.deepcopy(
-        untrained_model(config.model, data.labelled.image_shape, data.labelled.num_classes, config.seed)
-    )
+    shape, num_classes = data.labelled.image_shape, data.labelled.num_classes
+    model = copy.deepcopy(untrained_model(config.model, shape, num_classes, config.seed))
     set_weights(model, to_model(arrays))
     objective = make_objective(
         config.objective,
@@ -110,12 +109,6 @@ def partitioned_images(
     images, _ = load_dataset(dataset, data_dir)
     images = hold_out(images, validation_size=validation_size, proxy_size=proxy_size, seed=seed).clients
     return images, partition_labels(images.labels, num_clients=num_clients, scheme=scheme, alpha=alpha, seed=seed)
-
-
-@functools.lru_cache(maxsize=1)
-def untrained_model(name: str, image_shape: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:
-    """Build the model once a process, to be copied: drawing weights that are overwritten takes longer."""
-    return build_model(name, image_shape=image_shape, num_classes=num_classes, seed=seed)
 
 
 def local_settings(config: RunConfig, server_round: int) -> LocalSettings:
