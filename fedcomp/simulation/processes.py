@@ -49,8 +49,7 @@ def fork(body: Callable[[], None]) -> int:
         return process_id
     status = _INTERNAL_ERROR
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides what it means
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the program decides what it means
         gc.freeze()  # what is there stays shared with the parent: a collection would write to all of it
         body()
         status = 0

@@ -47,6 +47,8 @@ class Zygote:
 
         def run() -> None:
             self._channel.close()
+            # What ends a whole process group must leave the one that cleans up after the others.
+            _handle_ends(signal.SIG_IGN)
             try:
                 prepare()
                 _follow(theirs, self._owner, serve)
@@ -101,6 +103,7 @@ def _follow(channel: socket.socket, program: int, serve: Callable[[socket.socket
     zygote, outbox, running = os.getpid(), Outbox(1), dict[int, int]()
 
     def serve_as_worker(theirs: socket.socket) -> None:
+        _handle_ends(signal.SIG_DFL)
         end_with(zygote)
         channel.close()
         serve(theirs)
@@ -128,6 +131,11 @@ def _orders(channel: socket.socket, program: int) -> Iterator[Packet]:
         if order is None or "stop" in order.facts:
             return
         yield order
+
+
+def _handle_ends(handler: signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handler)
 
 
 def _end(process_id: int, *, kill: bool) -> int:

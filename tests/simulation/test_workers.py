@@ -178,14 +178,21 @@ with task_identity(run_id=1, node_id=1), LocalGrid(app, num_nodes=2, num_workers
 """
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_program_that_is_killed_in_a_round_leaves_nothing(tmp_path, kill):
+@pytest.mark.parametrize("whole_group", [False, True], ids=["program", "group"])
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_program_that_is_killed_in_a_round_leaves_nothing(tmp_path, kill, whole_group):
+    if whole_group and kill == signal.SIGKILL:
+        pytest.skip("nobody is left to remove the states' folder")
     program = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", PROGRAM, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
     )
     workers = [int(program.stdout.readline()) for _ in range(2)]
     assert list(tmp_path.iterdir())
-    program.send_signal(kill)
+    os.killpg(program.pid, kill) if whole_group else program.send_signal(kill)
     program.wait(20)
     wait_for(lambda: all(map(has_ended, workers)) and not list(tmp_path.iterdir()))
     program.stdout.close()
