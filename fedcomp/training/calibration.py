@@ -16,7 +16,7 @@ import numpy as np
 
 from fedcomp.config import AUTO
 from fedcomp.data import ClientData
-from fedcomp.training.compute import MEMORY_FORMATS, PRECISIONS, Compute
+from fedcomp.training.compute import MEMORY_FORMATS, PRECISIONS, Compute, has_formats
 from fedcomp.training.local import LocalSettings, train_locally
 from fedcomp.training.objectives import make_objective
 
@@ -41,7 +41,9 @@ def resolve_compute(config: RunConfig, model: nn.Module, images: ImageDataset) -
         images: Labelled, any; one step's worth of them is used.
     """
     precisions = PRECISIONS if config.precision == AUTO else (config.precision,)
-    formats = MEMORY_FORMATS if config.memory_format == AUTO else (config.memory_format,)
+    formats: Sequence[str] = [config.memory_format]
+    if config.memory_format == AUTO:
+        formats = list(MEMORY_FORMATS) if has_formats(model) else [Compute().memory_format]
     candidates = [Compute(*names) for names in product(precisions, formats)]
     if len(candidates) > 1:
         candidates.sort(key=lambda candidate: candidate != Compute())  # the default is the one to beat

@@ -63,6 +63,11 @@ def in_precision(model: nn.Module, precision: str, device_type: str) -> Predict:
     return predict
 
 
+def has_formats(model: nn.Module) -> bool:
+    """Tell whether `model` has weights that a memory format concerns: those of 2D convolutions."""
+    return any(parameter.dim() == 4 for parameter in model.parameters())
+
+
 @contextlib.contextmanager
 def memory_format(model: nn.Module, name: str) -> Iterator[None]:
     """Store the weights of 2D convolutions in the format `name` (see `MEMORY_FORMATS`), and restore what was."""

@@ -81,3 +81,8 @@ def test_auto_becomes_a_value_and_the_model_stays(key):
     Compute(resolved.precision, resolved.memory_format)
     assert {**resolved.to_mapping(), key: "auto"} == config.to_mapping()
     assert all((before[name] == values).all() for name, values in get_weights(model).items())
+
+
+def test_a_model_without_convolutions_has_no_format_to_choose():
+    config = RunConfig.from_mapping({"memory-format": "auto"})
+    assert resolve_compute(config, torch.nn.Identity(), load_dataset("digits")[0]).memory_format == "channels-last"
