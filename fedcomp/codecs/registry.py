@@ -51,7 +51,7 @@ PRESETS: dict[str, str] = {
     "lossless": "float32",
     "q8": "keep(below=64) | uniform(bits=8)",
     "q4": "keep(below=64) | uniform(bits=4)",
-    "thin": "lowrank(rank=16) | deadzone(step=1)",
-    "ultra": "lowrank(rank=16) | deadzone(step=3)",
+    "thin": "lowrank(rank=16) | deadzone(step=1.0)",
+    "ultra": "lowrank(rank=16) | deadzone(step=3.0)",
 }
 """On the front of error over bytes of real updates: docs/codecs.md has the measurements."""

@@ -40,7 +40,7 @@ def grid_of(train=echo, num_nodes=3, backwards=False, started_at=0.0, **argument
     app.train()(train)
     app.evaluate()(train)
     network = Network(mix=Mix((LINK,), (1.0,)), **{"example_seconds": 0.0} | arguments)
-    inner = (Backwards if backwards else LocalGrid)(app, num_nodes=num_nodes)
+    inner = (Backwards if backwards else LocalGrid)(app, num_nodes=num_nodes, num_workers=0)
     return NetworkGrid(inner, network, started_at=started_at)
 
 
