@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FAMILIES: dict[str, tuple[str, ...]] = {
     "uniform": tuple(f"uniform(bits={bits})" for bits in (2, 3, 4, 5, 6, 8)),
     "uniform, stochastic": tuple(f"uniform(bits={bits}, stochastic=true)" for bits in (2, 3, 4, 6, 8)),
-    "deadzone": tuple(f"deadzone(step={step})" for step in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)),
+    "deadzone": tuple(f"deadzone(step={step}, largest=127)" for step in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)),
     "codebook": tuple(f"codebook(levels={levels})" for levels in (4, 8, 16, 64)),
     "nf4": ("nf4",),
     "log": ("log(bits=3)", "log(bits=4)"),
@@ -26,7 +26,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "topk, ternary": tuple(f"topk(density={density}) | ternary" for density in (0.0025, 0.01, 0.04, 0.1)),
     "topk, deadzone": tuple(f"topk(density={density}) | deadzone(step=0.5)" for density in (0.0025, 0.01, 0.04, 0.1)),
     "rows": tuple(f"rows(density={density}) | uniform(bits=8)" for density in (0.03, 0.1, 0.3)),
-    "lowrank": tuple(f"lowrank(rank={rank}) | deadzone(step=0.2)" for rank in (1, 4, 16)),
+    "lowrank": tuple(
+        f"lowrank(rank=16) | deadzone(step={step}, largest=127)" for step in (0.3, 0.5, 1.0, 2.0, 3.0, 6.0)
+    ),
 }
 """The codecs that are drawn as one line each."""
 
@@ -61,6 +63,7 @@ def draw_plots(results: Sequence[CodecResult], folder: Path) -> list[Path]:
 
 
 def _draw_front(axis: Axes, delta: str, by_codec: dict[str, CodecResult]) -> None:
+    axis.set_prop_cycle(color=[f"C{i % 10}" for i in range(20)], linestyle=["-"] * 10 + ["--"] * 10)
     for family, codecs in FAMILIES.items():
         found = sorted((by_codec[c].bits_per_parameter, by_codec[c].nmse) for c in codecs if c in by_codec)
         if found:

@@ -103,7 +103,7 @@ class Codebook:
         parts = zip(books, pairwise(cuts.by(self.scale, 0)), strict=True)
         values = np.empty(symbols.size, np.float32)
         for book, (start, end) in parts:
-            values[start:end] = look_up(symbols[start:end], book)
+            look_up(symbols[start:end], book, out=values[start:end])
         return values
 
     def wire_args(self) -> tuple[int, ...]:

@@ -89,11 +89,11 @@ def nearest(values: NDArray, levels: NDArray) -> NDArray:
     return np.searchsorted(levels[1:] / 2 + levels[:-1] / 2, values, side="right")
 
 
-def look_up(symbols: NDArray, levels: NDArray) -> NDArray:
-    """Return ``levels[symbols]``, float32; raises `InvalidValues` for an index that the table has not."""
+def look_up(symbols: NDArray, levels: NDArray, out: NDArray | None = None) -> NDArray:
+    """Return ``levels[symbols]``, float32, in `out` if given; raises `InvalidValues` for an index that is not there."""
     if symbols.size and symbols.max() >= levels.size:
         raise InvalidValues(f"level {symbols.max()} of {levels.size}")
-    values = np.empty(symbols.size, levels.dtype)
+    values = np.empty(symbols.size, levels.dtype) if out is None else out
     for left in range(0, symbols.size, PIECE):  # `take` widens its indices to 64 bits: a piece at a time
         piece = slice(left, left + PIECE)
         np.take(levels, symbols[piece], out=values[piece], mode="clip")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedcomp.codecs.groups import PIECE
 from fedcomp.errors import InvalidValues
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ def positions_to_gaps(positions: NDArray) -> NDArray:
     Args:
         positions: int64, strictly increasing, from 0 and below 2^32.
     """
-    return (np.diff(positions, prepend=-1) - 1).astype(np.uint32)
+    gaps = np.empty(positions.size, np.uint32)
+    gaps[:1] = positions[:1]
+    np.subtract(positions[1:], positions[:-1], out=gaps[1:], casting="unsafe")
+    gaps[1:] -= 1
+    return gaps
 
 
 def gaps_to_positions(gaps: NDArray, size: int) -> NDArray:
@@ -33,7 +38,9 @@ def gaps_to_positions(gaps: NDArray, size: int) -> NDArray:
     """
     # int64 on purpose: 2^31 gaps of 2^32 can't wrap, so a hostile sum is seen and not folded back into range.
     positions = np.cumsum(gaps, dtype=np.int64)
-    positions += np.arange(gaps.size)
+    for left in range(0, gaps.size, PIECE):
+        piece = positions[left : left + PIECE]
+        piece += np.arange(left, left + piece.size)
     if positions.size and positions[-1] >= size:
         raise InvalidValues(f"positions reach {positions[-1]}, the vector has {size} coordinates")
     return positions
