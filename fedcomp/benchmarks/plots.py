@@ -33,6 +33,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 """The codecs that are drawn as one line each."""
 
 
+_NUM_COLOURS = 10
+
+
 def sweep_codecs() -> list[str]:
     """Return all codecs of the pictures."""
     return list(dict.fromkeys([*PRESETS, *(codec for family in FAMILIES.values() for codec in family)]))
@@ -63,11 +66,11 @@ def draw_plots(results: Sequence[CodecResult], folder: Path) -> list[Path]:
 
 
 def _draw_front(axis: Axes, delta: str, by_codec: dict[str, CodecResult]) -> None:
-    axis.set_prop_cycle(color=[f"C{i % 10}" for i in range(20)], linestyle=["-"] * 10 + ["--"] * 10)
-    for family, codecs in FAMILIES.items():
+    for i, (family, codecs) in enumerate(FAMILIES.items()):
         found = sorted((by_codec[c].bits_per_parameter, by_codec[c].nmse) for c in codecs if c in by_codec)
         if found:
-            axis.plot(*zip(*found, strict=True), marker=".", linewidth=1, label=family)
+            style = "-" if i < _NUM_COLOURS else "--"
+            axis.plot(*zip(*found, strict=True), linestyle=style, marker=".", linewidth=1, label=family)
     for preset in PRESETS:
         if preset in by_codec and by_codec[preset].nmse:
             place = by_codec[preset].bits_per_parameter, by_codec[preset].nmse
