@@ -209,12 +209,12 @@ def _plain_sections(arrays: Arrays) -> list[Section]:
 
 
 def _fresh_share(fresh: NDArray, total: NDArray) -> float:
-    """Return the rms of what is new over that of all, 1 if nothing is new and at least 1/16.
+    """Return the rms of what is new over that of all, 1 if nothing is new and at least a quarter.
 
     A client whose updates fade would else send all that has gathered at a precision that nobody needs.
     """
     parts = root_mean_square(fresh), root_mean_square(total)
-    return max(parts[0] / parts[1], 1 / 16) if all(parts) else 1.0
+    return max(parts[0] / parts[1], 1 / 4) if all(parts) else 1.0
 
 
 def _stage_text(stage: Stage) -> str:
