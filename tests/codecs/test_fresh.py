@@ -30,7 +30,7 @@ def test_the_rate_does_not_collapse(text):
 
 def test_thresholds_are_multiples_of_the_fresh_rms():
     rng = np.random.default_rng(1)
-    fresh, residual = rng.normal(size=5000), 5 * rng.normal(size=5000)
+    fresh, residual = rng.normal(size=5000), 3 * rng.normal(size=5000)
     total = {"w": (fresh + residual).astype(np.float32)}
     spec = fedcomp.ModelSpec.of(total)
     frame = fedcomp.codec("threshold(sigmas=6) | float32").encode(total, fresh={"w": fresh}).frame
