@@ -8,6 +8,8 @@ files that belong to none.
 from __future__ import annotations
 
 import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,10 +22,16 @@ from fedcomp.simulation.states import NO_STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
+    from types import TracebackType
+    from typing import IO, Self
 
 _CLIENTS_A_FOLDER = 1000
 """Folders with a million entries are slow on some file systems."""
+
+
+_WAITS_AT_ONCE, _MAX_OPEN_FILES = 8, 64
 
 
 class _Stored(NamedTuple):
@@ -59,13 +67,14 @@ class StateStore:
             path.unlink(missing_ok=True)
         self._superseded = []
         self._saves += 1
-        for partition, parts in changed:
-            if before := self._stored.pop(partition, None):
-                self._superseded.append(self._path(partition, before.save))
-            if parts != NO_STATE:
-                parcel = join_parcel(parts)
-                _write(self._path(partition, self._saves), parcel)
-                self._stored[partition] = _Stored(self._saves, xxhash.xxh3_64_intdigest(parcel))
+        with FileWriter() as writer:
+            for partition, parts in changed:
+                if before := self._stored.pop(partition, None):
+                    self._superseded.append(self._path(partition, before.save))
+                if parts != NO_STATE:
+                    parcel = join_parcel(parts)
+                    writer.write(self._path(partition, self._saves), parcel)
+                    self._stored[partition] = _Stored(self._saves, xxhash.xxh3_64_intdigest(parcel))
         return Snapshot(
             {"saves": self._saves},
             {
@@ -94,12 +103,39 @@ class StateStore:
         return self._folder / str(partition // _CLIENTS_A_FOLDER) / f"{partition}-{save}"
 
 
-def _write(path: Path, parcel: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb", buffering=0) as file:
-        remaining = memoryview(parcel)
-        while remaining:
-            remaining = remaining[file.write(remaining) :]
+class FileWriter:
+    """Writes files, and waits for the disk once for several: one after the other takes seven times as long.
+
+    At the end of the context all of them are on the disk.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_WAITS_AT_ONCE, thread_name_prefix="fedcomp-sync")
+        self._waits: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._pool:
+            while self._waits:
+                self._waits.popleft().result()
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Write one file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("wb")
+        file.write(content)
+        self._waits.append(self._pool.submit(_sync_and_close, file))
+        if len(self._waits) > _MAX_OPEN_FILES:
+            self._waits.popleft().result()
+
+
+def _sync_and_close(file: IO[bytes]) -> None:
+    with file:
+        file.flush()
         os.fsync(file.fileno())
 
 

@@ -1,5 +1,10 @@
-"""The command line in a process that kills itself at a given moment: `python -m tests.simulation.killed MOMENT ...`."""
+"""The command line in processes that kill themselves at a given moment.
 
+`python -m tests.simulation.killed` reads lines of JSON, a moment and arguments, and answers each with the status of a
+process that it forked for it: importing torch once is what makes these tests short.
+"""
+
+import json
 import os
 import signal
 import sys
@@ -8,7 +13,7 @@ import server.app
 from fedcomp.cli import run
 from fedcomp.flower import CompressedStrategy, RoundTraffic, checkpoint
 from fedcomp.reporting import RunFolder
-from fedcomp.simulation import state_store
+from fedcomp.simulation.state_store import FileWriter
 
 
 def die(*_args, **_kwargs):
@@ -51,14 +56,14 @@ def die_while_clients_are_written():
     """The third checkpoint has some of its clients, the last one's file half written."""
     writes = []
 
-    def write(path, parcel):
+    def write(self, path, parcel):
         writes.append(path)
         if path.name.endswith("-3") and sum(each.name.endswith("-3") for each in writes) == 2:
             path.write_bytes(parcel[: len(parcel) // 2])
             die()
-        original(path, parcel)
+        original(self, path, parcel)
 
-    original, state_store._write = state_store._write, write
+    original, FileWriter.write = FileWriter.write, write
 
 
 def die_before_the_checkpoint_counts():
@@ -89,5 +94,11 @@ def die_after_the_step_of_round_2():
 
 
 if __name__ == "__main__":
-    globals()[f"die_{sys.argv[1]}"]()
-    sys.exit(run(sys.argv[2:]))
+    for line in sys.stdin:
+        moment, arguments = json.loads(line)
+        child = os.fork()
+        if not child:
+            globals()[f"die_{moment}"]()
+            os.dup2(2, 1)  # what the run prints is no answer
+            os._exit(run(arguments))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

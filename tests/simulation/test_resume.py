@@ -45,9 +45,18 @@ def resume(folder, *arguments):
     return run(["simulate", "--resume", str(folder), *arguments])
 
 
-def kill(moment, arguments):
-    process = subprocess.run([sys.executable, "-m", "tests.simulation.killed", moment, *arguments], check=False)
-    assert process.returncode == -signal.SIGKILL
+@pytest.fixture(scope="module")
+def kill():
+    """Run a command in a process that kills itself at a moment; see `killed`."""
+    program = [sys.executable, "-m", "tests.simulation.killed"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def run_and_kill(moment, arguments):
+            print(json.dumps([moment, arguments]), file=process.stdin, flush=True)
+            assert int(process.stdout.readline()) == -signal.SIGKILL
+
+        yield run_and_kill
+        process.stdin.close()
 
 
 def outcome(folder):
@@ -88,13 +97,15 @@ def uninterrupted(tmp_path_factory):
         ("after_the_last_round", LOW_RANK, 2, 1),
     ],
 )
-def test_a_killed_run_goes_on_to_the_same_end(moment, name, workers_before, workers_after, uninterrupted, tmp_path):
+def test_a_killed_run_goes_on_to_the_same_end(
+    kill, moment, name, workers_before, workers_after, uninterrupted, tmp_path
+):
     kill(moment, command(name, tmp_path / "run", workers_before))
     assert resume(tmp_path / "run", "--workers", str(workers_after)) == 0
     assert outcome(tmp_path / "run") == uninterrupted[name]
 
 
-def test_killed_from_outside_and_again_in_the_resumed_run(uninterrupted, tmp_path):
+def test_killed_from_outside_and_again_in_the_resumed_run(kill, uninterrupted, tmp_path):
     folder = tmp_path / "run"
     program = [sys.executable, "-c", "from fedcomp.cli import main; main()"]
     process = subprocess.Popen([*program, *command(FEEDBACK, folder, 2)], stdout=subprocess.PIPE, text=True)
@@ -107,7 +118,7 @@ def test_killed_from_outside_and_again_in_the_resumed_run(uninterrupted, tmp_pat
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory):
+def killed(kill, tmp_path_factory):
     """A run that was killed in its fourth round."""
     folder = tmp_path_factory.mktemp("killed") / "run"
     kill("within_round_4", command(FEEDBACK, folder, 0))
@@ -160,8 +171,8 @@ def test_only_one_process_writes_to_a_run(copy_of_killed, capsys):
 
 
 def test_a_run_goes_on_only_as_it_began(copy_of_killed, capsys):
-    again = [*command(FEEDBACK, copy_of_killed, 0), "--set", "resume=true"]
-    assert run([*again, "--set", "local-epochs=2"]) == 2
+    settings = [*SETTINGS[FEEDBACK], f"out-dir={copy_of_killed}", "resume=true", "local-epochs=2"]
+    assert run(["simulate", "configs/demo.toml", *(part for each in settings for part in ("--set", each))]) == 2
     assert "local-epochs is 2, but the run in" in capsys.readouterr().err
 
 
