@@ -37,6 +37,7 @@ def options(
 
 @app.command(
     epilog="Example: fedcomp simulate configs/demo.toml --set num-server-rounds=5 --baseline; "
+    "fedcomp simulate --resume runs/demo; "
     "fedcomp simulate --app ~/my-flower-app --num-supernodes 100 --run-config 'num-server-rounds=5'"
 )
 def simulate(
@@ -48,6 +49,10 @@ def simulate(
     device: Annotated[str | None, typer.Option(help="Torch device of the clients; overrides the key.")] = None,
     precision: Annotated[
         str | None, typer.Option(help="float32, bfloat16, or auto: what is fastest here; overrides the key.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Go on with the run in this folder after its last finished round."),
     ] = None,
     baseline: Annotated[bool, typer.Option("--baseline", help="Run once more with plain float32 updates.")] = False,
     workers: Annotated[
@@ -70,6 +75,7 @@ def simulate(
         "--out": out,
         "--device": device,
         "--precision": precision,
+        "--resume": resume,
         "--baseline": baseline,
     }
     for_app = {"--app": app_folder, "--num-supernodes": num_supernodes, "--run-config": run_config, "--seed": seed}
@@ -83,27 +89,47 @@ def simulate(
         run_app_folder(
             app_folder, num_nodes=num_supernodes, overrides=run_config or [], num_workers=workers, seed=seed or 0
         )
+    elif resume:
+        begun = {"CONFIG": config, "--set": set_, "--out": out, "--device": device, "--precision": precision}
+        if wrong := [name for name, value in begun.items() if value]:
+            raise UsageError(f"{', '.join(wrong)} can not be used with --resume: the run's folder says how it began")
+        _resume(resume, baseline, workers)
     elif config:
         options = {"device": device, "precision": precision}
         changes = [*(set_ or []), *(f"{key}={value}" for key, value in options.items() if value)]
         _simulate_config(config, changes, out, baseline, workers)
     else:
-        raise UsageError("name a configuration file, or a Flower app with --app")
+        raise UsageError("name a configuration file, a run to --resume, or a Flower app with --app")
+
+
+def _resume(folder: Path, baseline: bool, workers: int | None) -> None:
+    from fedcomp.simulation import is_finished
+    from fedcomp.simulation import resume as go_on
+
+    if is_finished(folder):
+        print(f"{folder} is finished: nothing is left to do")
+    _print_outcome(folder, go_on(folder, num_workers=workers), baseline, workers)
 
 
 def _simulate_config(config: Path, changes: list[str], out: Path | None, baseline: bool, workers: int | None) -> None:
     from fedcomp.config import RunConfig
-    from fedcomp.reporting import comparison_table, new_run_path
-    from fedcomp.simulation import float32_baseline
+    from fedcomp.reporting import new_run_path
     from fedcomp.simulation import simulate as run
 
     asked = RunConfig.from_toml(config, changes)
     folder = str(out or asked.out_dir or new_run_path(asked.name))
     asked = RunConfig.from_mapping(asked.to_mapping() | {"out-dir": folder})
-    runs = [("fedcomp", run(asked, num_workers=workers))]
+    _print_outcome(Path(folder), run(asked, num_workers=workers), baseline, workers)
+
+
+def _print_outcome(folder: Path, summary: dict[str, Any], baseline: bool, workers: int | None) -> None:
+    """Print a run's table, beside its float32 baseline if one is asked for."""
+    from fedcomp.reporting import comparison_table
+    from fedcomp.simulation import run_baseline
+
+    runs = [("fedcomp", summary)]
     if baseline:
-        resolved = RunConfig.from_toml(Path(folder) / "config.toml")  # with what the first run measured
-        runs.append(("float32", run(float32_baseline(resolved), num_workers=workers)))
+        runs.append(("float32", run_baseline(folder, num_workers=workers)))
     console = Console()
     console.print(comparison_table(runs))
     console.print(f"run folder: {folder}", markup=False, highlight=False, soft_wrap=True)

@@ -21,6 +21,8 @@ NO_CODEC = "none"
 AUTO = "auto"
 RESOLVED_KEYS = ("precision", "memory-format")
 """What the server measures once where it says ``auto``, and then orders from every client."""
+_RESUME_KEYS = ("out-dir", "resume", "data-dir", "client-timeout", "round-timeout")
+"""What may change when a run is resumed: where things are, and how patient it is."""
 
 
 def _kebab(name: str) -> str:
@@ -40,6 +42,7 @@ class RunConfig(BaseModel):
     name: str = Field("demo", min_length=1, pattern=r"^[\w.-]+$", description="name of the run, part of its folder's")
     seed: int = Field(0, ge=0, lt=2**31, description="all randomness derives from it")
     out_dir: str = Field("", description="the run's folder; empty is runs/NAME-DATE-TIME")
+    resume: bool = Field(False, description="go on with the run in out-dir after its last checkpoint")
 
     dataset: str = Field("digits", description="digits, mnist, fashion-mnist, npz or hf:OWNER/NAME")
     data_dir: str = Field("", description="where the data set's files are; empty looks in the usual places")
@@ -162,6 +165,7 @@ class RunConfig(BaseModel):
             f"fraction-train {self.fraction_train} of num-clients {self.num_clients} is not one client": (
                 self.clients_per_round < 1
             ),
+            "resume needs out-dir: which run?": self.resume and not self.out_dir,
             f"min-replies is {self.min_replies}, but a round has {self.clients_per_round} clients": (
                 self.min_replies > self.clients_per_round
             ),
@@ -212,6 +216,26 @@ class RunConfig(BaseModel):
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: {error}") from None
         return cls.from_mapping(mapping | dict(map(_parse_override, overrides)))
+
+    def as_begun(self) -> Self:
+        """Return the configuration that the run in `out_dir` began with, what it measured then included.
+
+        Raises:
+            ConfigError: The folder holds no run, or one that was configured otherwise.
+        """
+        path = Path(self.out_dir) / "config.toml"
+        if not path.is_file():
+            raise ConfigError(f"{self.out_dir} can not be resumed: it is no run's folder, it has no config.toml")
+        asked, begun = self.to_mapping(), type(self).from_toml(path).to_mapping()
+        own = {key: asked[key] for key in _RESUME_KEYS}
+        other = [
+            f"{key} is {asked[key]!r}, but the run in {self.out_dir} began with {value!r}"
+            for key, value in begun.items()
+            if value != asked[key] and key not in own and not (key in RESOLVED_KEYS and asked[key] == AUTO)
+        ]
+        if other:
+            raise ConfigError("\n".join(other))
+        return type(self).from_mapping(begun | own)
 
     def to_mapping(self) -> dict[str, bool | int | float | str]:
         """Return all keys and values, kebab-case."""

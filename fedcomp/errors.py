@@ -8,6 +8,7 @@
     │   └── CodecSpecError    a codec text that does not parse, with the place in the text
     ├── DataError             a data set that is missing, malformed or too small
     ├── RunError              a run that could not be finished
+    ├── CheckpointError       a checkpoint that is damaged, or could not be written
     ├── EncodeError           an update that can not be encoded (not finite, not the model's)
     └── FrameError            a frame that was refused; `reason` is a stable word for counting
         ├── FrameTooLarge     over a cap, before anything was allocated for it
@@ -56,6 +57,10 @@ class DataError(FedcompError):
 
 class RunError(FedcompError):
     """A run that could not be finished."""
+
+
+class CheckpointError(FedcompError):
+    """A checkpoint that is damaged, of another run, or can not be written."""
 
 
 class EncodeError(FedcompError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flwr.app import ConfigRecord, MetricRecord
@@ -13,7 +14,7 @@ from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.distillation import EnsembleTeacher
 from fedcomp.errors import RunError
-from fedcomp.flower import CompressedStrategy, to_array_record, to_model
+from fedcomp.flower import CheckpointFolder, CompressedStrategy, ResumableStrategy, to_array_record, to_model
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
 from fedcomp.training import evaluate, resolve_compute
@@ -39,7 +40,7 @@ def main(grid: Grid, context: Context) -> None:
     build = partial(build_model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
     model = build(config.model)
     initial = get_weights(model)
-    config = resolve_compute(config, model, train)
+    config = config.as_begun() if config.resume else resolve_compute(config, model, train)
     ensemble = None
     if config.teacher == "ensemble":
         ensemble = EnsembleTeacher(build(config.model), held_out.proxy, held_out.validation)
@@ -71,12 +72,14 @@ def main(grid: Grid, context: Context) -> None:
         on_round=rounds.append,
     )
     with (
-        RunFolder.create(config.out_dir, config.name) as folder,
+        open_folder(config) as folder,
         Progress(Console(), f"{config.name}: {strategy.codec}", config.num_server_rounds) as progress,
     ):
-        folder.write_config(config.to_toml())
+        checkpoint = CheckpointFolder(folder.path / "checkpoint")
+        resumable = ResumableStrategy(strategy, checkpoint)
         recorder = RunRecorder(folder, progress)
-        result = strategy.start(
+        recorder.restore(folder.keep_rounds(resumable.finished_rounds))
+        result = resumable.start(
             grid,
             to_array_record(initial),
             num_rounds=config.num_server_rounds,
@@ -109,6 +112,16 @@ def main(grid: Grid, context: Context) -> None:
             "num_parameters": sum(values.size for values in final.values()),
         }
         folder.write_summary(recorder.summary(facts | student))
+        checkpoint.remove()
+
+
+def open_folder(config: RunConfig) -> RunFolder:
+    """Make the run's folder, or open the one that it began in."""
+    if config.resume:
+        return RunFolder(Path(config.out_dir))
+    folder = RunFolder.create(config.out_dir, config.name)
+    folder.write_config(config.to_toml())
+    return folder
 
 
 def is_evaluated(config: RunConfig, server_round: int) -> bool:

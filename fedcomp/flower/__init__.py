@@ -6,21 +6,28 @@
     strategy = CompressedStrategy(FedAvg(), codec="thin")
 
 The way of an update: `mod` (difference, error feedback, codec) -> one Array of bytes -> `screening` (every check) ->
-`feed` and `fold` (running mean) -> the inner strategy.
+`feed` and `fold` (running mean) -> the inner strategy. `resumable` and `checkpoint`: how a run goes on after a kill.
 """
 
+from fedcomp.flower.checkpoint import CheckpointFolder, StatefulGrid
 from fedcomp.flower.mod import compression_mod
 from fedcomp.flower.order import NO_CODEC
 from fedcomp.flower.records import to_array_record, to_model
+from fedcomp.flower.resumable import ResumableStrategy
 from fedcomp.flower.screening import AcceptedUpdate
+from fedcomp.flower.snapshot import Snapshot
 from fedcomp.flower.strategy import CompressedStrategy
 from fedcomp.flower.traffic import RoundTraffic
 
 __all__ = [
     "NO_CODEC",
     "AcceptedUpdate",
+    "CheckpointFolder",
     "CompressedStrategy",
+    "ResumableStrategy",
     "RoundTraffic",
+    "Snapshot",
+    "StatefulGrid",
     "compression_mod",
     "to_array_record",
     "to_model",

@@ -13,9 +13,11 @@ from flwr.serverapp.strategy import Strategy
 from fedcomp.codecs import ErrorFeedback, parse_codec
 from fedcomp.errors import FrameError, UsageError
 from fedcomp.flower.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
+from fedcomp.flower.keeping import keep_strategy, restore_strategy
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
 from fedcomp.flower.records import num_bytes, only_array_record, to_array_record, to_model
 from fedcomp.flower.screening import Screening
+from fedcomp.flower.snapshot import Snapshot
 from fedcomp.flower.traffic import RoundTraffic, TimedGrid
 from fedcomp.wire import FrameLimits
 
@@ -151,6 +153,24 @@ class CompressedStrategy(Strategy):
     def summary(self) -> None:
         """Log `inner`'s summary."""
         self.inner.summary()
+
+    def save_state(self) -> Snapshot:
+        """Return what the next round needs of the earlier ones.
+
+        Raises:
+            CheckpointError: `inner` has an attribute that can not be kept.
+        """
+        acknowledged = {
+            "clients": np.array(list(self._acknowledged), np.uint64),
+            "rounds": np.array(list(self._acknowledged.values()), np.int64),
+        }
+        return Snapshot.join({"inner": keep_strategy(self.inner), "acknowledged": Snapshot({}, acknowledged)})
+
+    def restore_state(self, snapshot: Snapshot) -> None:
+        """Go on from what `save_state` of a strategy that was built in the same way returned."""
+        restore_strategy(self.inner, snapshot.part("inner"))
+        acknowledged = snapshot.part("acknowledged").tensors
+        self._acknowledged = dict(zip(acknowledged["clients"].tolist(), acknowledged["rounds"].tolist(), strict=True))
 
     def _accept(self, replies: Iterable[Message]) -> Iterator[AcceptedUpdate]:
         for reply in replies:

@@ -31,6 +31,14 @@ class EventWriter:
         values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
         self._writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
 
+    def drop_from(self, step: int) -> None:
+        """Tell whoever reads the folder to pass over events from a step on that are there already."""
+        if self._writer is None:
+            return
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        self._writer.add_event(Event(wall_time=time.time(), step=step, session_log=SessionLog(status=SessionLog.START)))
+
     def close(self) -> None:
         """Write what is left."""
         if self._writer is not None:

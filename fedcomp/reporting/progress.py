@@ -15,6 +15,7 @@ from rich.table import Table
 from fedcomp.reporting.formatting import format_bytes, format_ratio, format_seconds, format_share
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
@@ -117,6 +118,14 @@ class Progress:
     ) -> None:
         if self._live:
             self._live.stop()
+
+    def restore(self, rows: Sequence[RoundRow]) -> None:
+        """Count rounds of an earlier process, without showing them one by one."""
+        self._rows.extend(rows)
+        for row in rows:
+            self._total = row if self._total is None else self._total + row
+        self._bar.advance(self._task, len(rows))
+        self.note(f"goes on after round {len(rows)}")
 
     def advance(self, row: RoundRow) -> None:
         """Show one more round."""

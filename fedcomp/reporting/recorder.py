@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.reporting.progress import RoundRow
 from fedcomp.reporting.system import peak_rss_bytes, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from fedcomp.flower import RoundTraffic
     from fedcomp.reporting.progress import Progress
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 _LAST_ROUNDS = 10
 _MAX_NOTES = 5
+_TOTALS = {
+    "uplink_bytes": "uplink_bytes",
+    "downlink_bytes": "downlink_bytes",
+    "dense_uplink_bytes": "dense_uplink_bytes",
+    "dense_downlink_bytes": "dense_downlink_bytes",
+    "accepted": "updates_accepted",
+    "rejected": "updates_rejected",
+    "stragglers": "stragglers",
+    "dropouts": "dropouts",
+}
+"""Which keys of a row are added up, and the names of the sums in ``summary.json``."""
 
 
 class RunRecorder:
@@ -32,6 +43,7 @@ class RunRecorder:
     def __init__(self, folder: RunFolder, progress: Progress) -> None:
         self._folder, self._progress = folder, progress
         self._started = self._round_started = time.monotonic()
+        self._earlier_seconds = 0.0
         self._totals: Counter[str] = Counter()
         self._accuracies: dict[int, float] = {}
         self._simulated_seconds: float | None = None
@@ -42,6 +54,20 @@ class RunRecorder:
     def num_accepted(self) -> int:
         """Updates that counted, so far."""
         return self._totals["updates_accepted"]
+
+    def restore(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Count the rounds of an earlier process.
+
+        Args:
+            rows: As they are in ``metrics.jsonl``.
+        """
+        for row in rows:
+            self._count(row)
+            self._earlier_seconds += row["seconds"]
+        if rows:
+            names = [field.name for field in fields(RoundRow)]
+            shown: list[dict[str, Any]] = [{name: row.get(name) for name in names} for row in rows]
+            self._progress.restore([RoundRow(**row) for row in shown])
 
     def record(self, traffic: RoundTraffic, metrics: Mapping[str, Any]) -> None:
         """Take one finished round.
@@ -63,26 +89,13 @@ class RunRecorder:
             seconds=now - self._round_started,
         )
         self._round_started = now
-        self._totals.update(
-            rounds=1,
-            uplink_bytes=traffic.uplink_bytes,
-            downlink_bytes=traffic.downlink_bytes,
-            dense_uplink_bytes=traffic.dense_uplink_bytes,
-            dense_downlink_bytes=traffic.dense_downlink_bytes,
-            updates_accepted=traffic.accepted,
-            updates_rejected=traffic.rejected.total(),
-        )
-        if row.accuracy is not None:
-            self._accuracies[traffic.round] = row.accuracy
         measured = {key: value for key, value in asdict(row).items() if value is not None}
         reasons = {f"rejected_{reason}": count for reason, count in sorted(traffic.rejected.items())}
         timing = asdict(traffic.timing) if traffic.timing else {}
-        if traffic.timing:
-            self._simulated_seconds = traffic.timing.simulated_seconds
-            self._totals.update(stragglers=traffic.timing.stragglers, dropouts=traffic.timing.dropouts)
-        self._folder.write_round(
-            measured | dict(metrics) | {"dense_downlink_bytes": traffic.dense_downlink_bytes} | timing | reasons
-        )
+        dense = {"dense_downlink_bytes": traffic.dense_downlink_bytes}
+        stored = measured | dict(metrics) | dense | timing | reasons
+        self._count(stored)
+        self._folder.write_round(stored)
         self._progress.advance(row)
         self._show_complaints(traffic)
 
@@ -96,10 +109,18 @@ class RunRecorder:
             "accuracy_last10": sum(last) / len(last) if last else None,
             **facts,
             "simulated_seconds": self._simulated_seconds,
-            "wall_seconds": time.monotonic() - self._started,
+            "wall_seconds": self._earlier_seconds + time.monotonic() - self._started,
             "peak_rss_bytes": peak_rss_bytes(),
             "versions": versions(),
         }
+
+    def _count(self, stored: Mapping[str, Any]) -> None:
+        """Add a round to the sums; of its row alone, so that a resumed run has the same."""
+        self._totals.update({total: stored[key] for key, total in _TOTALS.items() if key in stored})
+        self._totals["rounds"] += 1
+        if stored.get("accuracy") is not None:
+            self._accuracies[stored["round"]] = stored["accuracy"]
+        self._simulated_seconds = stored.get("simulated_seconds", self._simulated_seconds)
 
     def _show_complaints(self, traffic: RoundTraffic) -> None:
         for complaint in traffic.complaints:

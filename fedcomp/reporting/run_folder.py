@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from fedcomp.errors import UsageError
+from fedcomp.errors import CheckpointError, UsageError
 from fedcomp.files import pack_tensors, write_atomically
 from fedcomp.reporting.events import EventWriter
 
@@ -26,11 +28,15 @@ class RunFolder:
 
     Args:
         path: An existing folder.
+
+    Raises:
+        UsageError: Another process writes to it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._metrics = (path / "metrics.jsonl").open("a", encoding="utf-8")
+        self._metrics = (path / "metrics.jsonl").open("a+", encoding="utf-8")
+        _lock(self._metrics, path)
         self._events = EventWriter(path / "events")
 
     @classmethod
@@ -63,6 +69,23 @@ class RunFolder:
         """Write the resolved configuration, TOML."""
         write_atomically(self.path / "config.toml", text.encode())
 
+    def keep_rounds(self, number: int) -> list[dict[str, Any]]:
+        """Cut rows and events back to those of the first rounds, and return the rows.
+
+        Args:
+            number: Rounds that are not done again.
+
+        Raises:
+            CheckpointError: One of their rows is missing.
+        """
+        if not number and not self._metrics.seek(0, os.SEEK_END):
+            return []  # a new run
+        self._metrics.seek(0)
+        rows = [self._read_row(server_round) for server_round in range(1, number + 1)]
+        self._metrics.truncate(self._metrics.tell())
+        self._events.drop_from(number + 1)
+        return rows
+
     def write_round(self, row: Mapping[str, Any]) -> None:
         """Append one round's row; what was not measured, or is not finite, is absent."""
         kept = _measured(row)
@@ -79,6 +102,28 @@ class RunFolder:
     def save_model(self, weights: Model) -> None:
         """Write the final global model."""
         write_atomically(self.path / "model.safetensors", pack_tensors(weights))
+
+    def _read_row(self, server_round: int) -> dict[str, Any]:
+        line = self._metrics.readline()
+        try:
+            row: dict[str, Any] = json.loads(line)
+            if row["round"] == server_round:
+                return row
+        except (ValueError, TypeError, KeyError):
+            pass
+        found = f"line {server_round} is {line[:40]!r}, expected the row of round {server_round}"
+        raise CheckpointError(f"{self.path / 'metrics.jsonl'}: {found}")
+
+
+def _lock(file: TextIO, path: Path) -> None:
+    """Be the only process that writes to a run; the kernel unlocks when the process ends, however that happens."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UsageError(
+            f"{path} is being written by another process: a run can not be resumed while it runs"
+        ) from None
 
 
 def new_run_path(name: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from flwr.app import Message
 
@@ -49,6 +49,12 @@ class Engine(Protocol):
 
     def undo(self, answer: Answer) -> None:
         """Give the client the state that it had before an answer; the latest answer first."""
+
+    def take_changed(self) -> Iterable[tuple[int, list[bytes]]]:
+        """Return the partitions whose clients' states have changed since the last call, and the states' parts."""
+
+    def restore(self, partition: int, parts: list[bytes]) -> None:
+        """Give a client the state that it had in an earlier process; before its first message."""
 
     def close(self) -> None:
         """Stop everything; may be called more than once."""

@@ -24,7 +24,7 @@ def simulate(config: RunConfig, *, num_workers: int | None = None) -> dict[str, 
     """Run a configuration to the end on this machine.
 
     Args:
-        config: The run; its `out_dir` must be set, new or empty.
+        config: The run; its `out_dir` must be set, new or empty unless it is resumed.
         num_workers: See `LocalGrid`.
 
     Returns:
@@ -47,15 +47,62 @@ def simulate(config: RunConfig, *, num_workers: int | None = None) -> dict[str, 
             network=configured_network(config),
             warm_up=partial(client.warm_up, config),
         )
-    summary: dict[str, Any] = json.loads((Path(config.out_dir) / "summary.json").read_text(encoding="utf-8"))
+    return _read_summary(Path(config.out_dir))
+
+
+def resume(folder: Path, *, num_workers: int | None = None) -> dict[str, Any]:
+    """Go on with a run after its last finished round; of a finished one, only return the outcome.
+
+    The final model is the same as if nothing had happened, bit for bit, also with another number of workers.
+
+    Args:
+        folder: The run's.
+        num_workers: See `LocalGrid`.
+
+    Returns:
+        The contents of ``summary.json``.
+
+    Raises:
+        UsageError: The folder is no run's, or another process is at it.
+        CheckpointError: The checkpoint is damaged.
+    """
+    if is_finished(folder):
+        return _read_summary(folder)
+    if not (folder / "config.toml").is_file():
+        raise UsageError(f"{folder} is no run's folder: it has no config.toml")
+    begun = RunConfig.from_toml(folder / "config.toml")
+    config = RunConfig.from_mapping(begun.to_mapping() | {"out-dir": str(folder), "resume": True})
+    return simulate(config, num_workers=num_workers)
+
+
+def is_finished(folder: Path) -> bool:
+    """Tell whether a run has come to its end."""
+    return (folder / "summary.json").is_file()
+
+
+def run_baseline(folder: Path, *, num_workers: int | None = None) -> dict[str, Any]:
+    """Do a run once more with plain float32 updates and no student, in a subfolder ``baseline``.
+
+    One that has begun there already is gone on with.
+
+    Args:
+        folder: The run's: its ``config.toml`` has what the run measured, too.
+        num_workers: See `LocalGrid`.
+
+    Returns:
+        The contents of the baseline's ``summary.json``.
+    """
+    out_dir = folder / "baseline"
+    if (out_dir / "config.toml").is_file():
+        return resume(out_dir, num_workers=num_workers)
+    changes = {"codec": NO_CODEC, "teacher": "none", "out-dir": str(out_dir)}
+    config = RunConfig.from_toml(folder / "config.toml")
+    return simulate(RunConfig.from_mapping(config.to_mapping() | changes), num_workers=num_workers)
+
+
+def _read_summary(folder: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return summary
-
-
-def float32_baseline(config: RunConfig) -> RunConfig:
-    """Return the same run with plain float32 updates and no student, in a subfolder ``baseline``."""
-    out_dir = str(Path(config.out_dir) / "baseline")
-    changes = {"codec": NO_CODEC, "teacher": "none", "out-dir": out_dir}
-    return RunConfig.from_mapping(config.to_mapping() | changes)
 
 
 def _import_apps() -> tuple[ModuleType, ModuleType]:

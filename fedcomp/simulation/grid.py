@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 import weakref
@@ -13,14 +12,17 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from fedcomp.errors import UsageError
+from fedcomp.flower import Snapshot
 from fedcomp.simulation.identity import set_message_id
 from fedcomp.simulation.in_process import InProcess
 from fedcomp.simulation.pool import WorkerPool
 from fedcomp.simulation.population import Population
 from fedcomp.simulation.processes import can_fork, usable_cores
+from fedcomp.simulation.state_store import StateStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from fedcomp.simulation.engine import Answer, Engine
 
 _log = logging.getLogger(__name__)
+
+_STATES = "clients"
 
 
 class LocalGrid(Grid):
@@ -95,7 +99,8 @@ class LocalGrid(Grid):
         self._close = weakref.finalize(self, self._engine.close)
         self._finished: dict[str, Answer] = {}
         self._pushed: set[str] = set()
-        self._message_ids = map(str, itertools.count(1))
+        self._num_messages = 0
+        self._states: StateStore | None = None
         self._run = Run.create_empty(run_id)
 
     def __enter__(self) -> Self:
@@ -171,7 +176,7 @@ class LocalGrid(Grid):
                     self._collect(remaining)
                 else:
                     break
-            self._store(self._engine.expire(unanswered, timeout or 0.0))
+            self._store_answers(self._engine.expire(unanswered, timeout or 0.0))
             for message_id in [id_ for id_ in unanswered if id_ in self._finished]:
                 unanswered.remove(message_id)
                 yield self._take(message_id)
@@ -180,19 +185,41 @@ class LocalGrid(Grid):
         finally:
             self._abandon(unanswered)
 
+    def save_state(self, folder: Path) -> Snapshot:
+        """Write the states of the clients that have changed since the last call; see `StateStore`.
+
+        For a checkpoint between two rounds: no message may be on its way.
+        """
+        self._states = self._states or StateStore(folder / _STATES)
+        saved = self._states.save(self._engine.take_changed())
+        return Snapshot.join({"messages": Snapshot({"number": self._num_messages}, {}), "clients": saved})
+
+    def restore_state(self, folder: Path, snapshot: Snapshot) -> None:
+        """Go on as the grid that saved this would, with any number of workers; before the first message.
+
+        Raises:
+            CheckpointError: A client's state is missing or damaged.
+        """
+        self._states = StateStore(folder / _STATES)
+        # What a client draws is seeded by its message's id.
+        self._num_messages = snapshot.part("messages").facts["number"]
+        for partition, parts in self._states.restore(snapshot.part("clients")):
+            self._engine.restore(partition, parts)
+
     def close(self) -> None:
         """End the workers and let everything go; may be called more than once."""
         self._close()
 
     def _name(self, message: Message) -> str:
-        message_id = next(self._message_ids)
+        self._num_messages += 1
+        message_id = str(self._num_messages)
         set_message_id(message, message_id)
         return message_id
 
     def _collect(self, limit: float | None) -> None:
-        self._store(self._engine.collect(limit))
+        self._store_answers(self._engine.collect(limit))
 
-    def _store(self, answers: Iterable[Answer]) -> None:
+    def _store_answers(self, answers: Iterable[Answer]) -> None:
         for answer in answers:
             self._finished[answer.message_id] = answer
             if answer.message_id in self._pushed:

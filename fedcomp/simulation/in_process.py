@@ -15,12 +15,12 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.common.constant import ErrorCode
 
 from fedcomp.simulation.call import call_client, error_reply, no_answer_within, raised
-from fedcomp.simulation.encoding import copy_arrays
+from fedcomp.simulation.encoding import copy_arrays, decode_records, encode_records
 from fedcomp.simulation.engine import Answer
 from fedcomp.simulation.global_random import seeded_global_random
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from flwr.clientapp import ClientApp
 
@@ -48,6 +48,7 @@ class InProcess:
         self._client_app, self._population, self._client_timeout = client_app, population, client_timeout
         self._messages: deque[Message] = deque()
         self._contexts: dict[int, Context] = {}
+        self._called: set[int] = set()
         self._thread: JobThread[Message] = JobThread()
         self._stuck: dict[int, Future[Message]] = {}
 
@@ -77,6 +78,16 @@ class InProcess:
     def undo(self, answer: Answer) -> None:
         """Do nothing: no client runs ahead."""
 
+    def take_changed(self) -> Iterator[tuple[int, list[bytes]]]:
+        """Return the partitions whose clients were called since the last call, and their states' parts."""
+        called, self._called = sorted(self._called), set()
+        for partition in called:
+            yield partition, encode_records(self._contexts[partition].state)
+
+    def restore(self, partition: int, parts: list[bytes]) -> None:
+        """Give a client the state that it had in an earlier process; before its first message."""
+        self._contexts[partition] = self._population.context(partition, decode_records(parts))
+
     def close(self) -> None:
         """End the thread."""
         self._thread.stop()
@@ -92,6 +103,7 @@ class InProcess:
         if partition not in self._contexts:
             self._contexts[partition] = self._population.context(partition, RecordDict())
         context = self._contexts[partition]
+        self._called.add(partition)
         limit = min((limit for limit in (self._client_timeout, remaining) if limit is not None), default=None)
         # A client that seeds or draws from the global generators must not decide whom the server samples next.
         with seeded_global_random(self._population.seed, "client", node_id, message.metadata.message_id):

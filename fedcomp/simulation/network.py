@@ -10,11 +10,13 @@ from flwr.app import Error, Message, MessageType
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
+from fedcomp.flower import Snapshot, StatefulGrid
 from fedcomp.flower.records import content_bytes
 from fedcomp.network import Exchange, Fate, RoundTiming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from flwr.supercore.run import Run
 
@@ -39,7 +41,7 @@ class NetworkGrid(Grid):
         inner: The Grid that does the work.
         network: The clients' links and devices. Client numbers are places in ``inner.get_node_ids()``: for
             `LocalGrid` the partition ids.
-        started_at: Where the clock begins, seconds; a run that is resumed goes on from its last row.
+        started_at: Where the clock begins, seconds.
     """
 
     def __init__(self, inner: Grid, network: Network, *, started_at: float = 0.0) -> None:
@@ -120,6 +122,21 @@ class NetworkGrid(Grid):
                     yield _error_reply(sent[client], fate)
         finally:
             self._timing = exchange.timing()
+
+    def save_state(self, folder: Path) -> Snapshot:
+        """Return where the clock stands, and the state of `inner` if it keeps one."""
+        clock = {"seconds": self._timing.simulated_seconds, "exchanges": self._num_exchanges}
+        parts = {"clock": Snapshot(clock, {})}
+        if isinstance(self._inner, StatefulGrid):
+            parts["inner"] = self._inner.save_state(folder)
+        return Snapshot.join(parts)
+
+    def restore_state(self, folder: Path, snapshot: Snapshot) -> None:
+        """Set the clock, and let `inner` go on as it was."""
+        clock = snapshot.part("clock").facts
+        self._timing, self._num_exchanges = RoundTiming(clock["seconds"]), clock["exchanges"]
+        if isinstance(self._inner, StatefulGrid):
+            self._inner.restore_state(folder, snapshot.part("inner"))
 
     def _number(self, node_id: int) -> int:
         """Return a client's number; all nodes that there are not are the same one, whom `inner` answers for."""

@@ -21,13 +21,13 @@ from fedcomp.simulation.encoding import decode_message, encode_message, with_con
 from fedcomp.simulation.engine import Answer
 from fedcomp.simulation.packets import Outbox, receive_packet, send_packet, wait_readable
 from fedcomp.simulation.processes import describe_end, use_one_thread
-from fedcomp.simulation.states import StateLedger
+from fedcomp.simulation.states import StateFiles, StateLedger
 from fedcomp.simulation.worker import MAX_TASKS, ClientRunner
 from fedcomp.simulation.zygote import Zygote
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from flwr.app import Message
     from flwr.clientapp import ClientApp
@@ -114,7 +114,8 @@ class WorkerPool:
         self._waiting: deque[tuple[int, Message]] = deque()
         self._finished: list[Answer] = []
         self._forgotten: set[str] = set()
-        self._states, self._broadcasts = StateLedger(), BroadcastSender()
+        self._states, self._files = StateLedger(), StateFiles(self._folder)
+        self._broadcasts = BroadcastSender()
 
     def submit(self, message: Message) -> None:
         """Queue a message, and give it to a worker if one is free."""
@@ -167,6 +168,15 @@ class WorkerPool:
         """Give the client the state that it had before an answer; the latest answer first."""
         if answer.change:
             self._states.undo(answer.change)
+
+    def take_changed(self) -> Iterator[tuple[int, list[bytes]]]:
+        """Return the partitions whose clients' states have changed since the last call, and the states' parts."""
+        for partition in self._states.take_changed():
+            yield partition, self._files.read_parts(self._states.current(partition))
+
+    def restore(self, partition: int, parts: list[bytes]) -> None:
+        """Give a client the state that it had in an earlier process; before its first message."""
+        self._files.write(self._states.restore(partition), parts)
 
     def close(self) -> None:
         """End all processes and let all memory and files go; may be called more than once."""

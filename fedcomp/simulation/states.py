@@ -36,6 +36,7 @@ class StateLedger:
 
     def __init__(self) -> None:
         self._current: dict[int, int] = {}
+        self._changed: set[int] = set()
         self._free: list[int] = []
         self._unused = itertools.count()
 
@@ -70,7 +71,18 @@ class StateLedger:
         else:
             self.release(change.before)
 
+    def restore(self, partition: int) -> int:
+        """Return the number of the file that a client's state of an earlier process is to be written to."""
+        self._current[partition] = number = self.take_free()
+        return number
+
+    def take_changed(self) -> list[int]:
+        """Return the clients whose state may have changed since the last call."""
+        changed, self._changed = sorted(self._changed), set()
+        return changed
+
     def _set(self, partition: int, number: int | None) -> None:
+        self._changed.add(partition)
         if number is None:
             self._current.pop(partition, None)
         else:
@@ -78,7 +90,7 @@ class StateLedger:
 
 
 class StateFiles:
-    """A worker's side: reading and writing."""
+    """Reading and writing, the worker's side above all."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -87,9 +99,15 @@ class StateFiles:
         """Return a state, and the parts it was read from."""
         if number is None:
             return RecordDict(), NO_STATE
-        with self._path(number).open("rb", buffering=0) as file:
-            parts = read_parcel(file.fileno())
+        parts = self.read_parts(number)
         return decode_records(parts), parts
+
+    def read_parts(self, number: int | None) -> list[bytes]:
+        """Return the parts of a state."""
+        if number is None:
+            return NO_STATE
+        with self._path(number).open("rb", buffering=0) as file:
+            return read_parcel(file.fileno())
 
     def write(self, number: int, parts: list[bytes]) -> None:
         """Write the parts of a state."""

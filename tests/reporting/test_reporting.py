@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -26,6 +28,7 @@ from fedcomp.reporting import (
     format_seconds,
     format_share,
     peak_rss_bytes,
+    system,
     versions,
 )
 
@@ -238,3 +241,18 @@ def test_simulated_time_is_recorded_where_there_is_a_clock(tmp_path):
 )
 def test_durations_are_shown_in_the_unit_that_fits(seconds, shown):
     assert format_seconds(seconds) == shown
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the tree's memory is read from /proc")
+def test_the_memory_of_a_run_is_that_of_all_its_processes():
+    grandparent = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    parent = "x = b'1' * 2**28; print('ready', flush=True); input()"
+    command = [sys.executable, "-c", grandparent, parent]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        below = sum(map(system._shared_memory_bytes, system._process_tree(process.pid)))
+        tree = sum(map(system._shared_memory_bytes, system._process_tree(os.getpid())))
+        process.stdin.write("\n")
+        process.stdin.close()
+        process.wait()
+    assert tree > below > 2**28

@@ -1,0 +1,119 @@
+"""The checkpoint of a run: everything that decides how it goes on after a round.
+
+``checkpoint/last.safetensors`` holds the global model, the strategy's state, what the server acknowledged to whom and
+the global generators; see `snapshot` for the format. A Grid that keeps the clients (`StatefulGrid`) adds its own, and
+may put files beside it. They are written first: the replacement of that one file is what makes a checkpoint count.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+from fedcomp.errors import CheckpointError
+from fedcomp.flower.random_state import keep_random_state, restore_random_state
+from fedcomp.flower.records import to_array_record, to_model
+from fedcomp.flower.snapshot import Snapshot, read_snapshot, write_snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flwr.app import ArrayRecord
+    from flwr.serverapp import Grid
+
+    from fedcomp.flower.strategy import CompressedStrategy
+
+_FORMAT = 1
+
+
+@runtime_checkable
+class StatefulGrid(Protocol):
+    """A Grid that keeps what would be lost with this process; a real one's clients keep their states themselves."""
+
+    def save_state(self, folder: Path) -> Snapshot:
+        """Return the state; files may be added to the folder, but none may be changed that an earlier one needs."""
+
+    def restore_state(self, folder: Path, snapshot: Snapshot) -> None:
+        """Go back to a state; files that belong to none are removed."""
+
+
+class Checkpoint(NamedTuple):
+    """A run after a round.
+
+    Args:
+        server_round: The last finished round, from 1.
+        arrays: The global model.
+        snapshot: All of it.
+    """
+
+    server_round: int
+    arrays: ArrayRecord
+    snapshot: Snapshot
+
+
+class CheckpointFolder:
+    """Where a run's last checkpoint is.
+
+    Args:
+        path: The folder; it is made when it is needed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def save(self, server_round: int, arrays: ArrayRecord, strategy: CompressedStrategy, grid: Grid) -> None:
+        """Replace the checkpoint; the earlier one holds until the new one is complete.
+
+        Raises:
+            CheckpointError: The strategy keeps something that can not be written.
+        """
+        self.path.mkdir(exist_ok=True)
+        model = to_model(arrays)
+        parts = {
+            "run": Snapshot({"format": _FORMAT, "round": server_round, "tensors": list(model)}, {}),
+            "model": Snapshot({}, model),
+            "strategy": strategy.save_state(),
+            "random": keep_random_state(),
+        }
+        if isinstance(grid, StatefulGrid):
+            parts["grid"] = grid.save_state(self.path)
+        write_snapshot(self._file, Snapshot.join(parts))
+
+    def last(self) -> Checkpoint | None:
+        """Read the checkpoint, None if there is none: then the run has not finished a round.
+
+        Raises:
+            CheckpointError: It is damaged, or of another version of fedcomp.
+        """
+        if not self._file.exists():
+            return None
+        snapshot = read_snapshot(self._file)
+        run = snapshot.facts["run"]
+        if run["format"] != _FORMAT:
+            raise CheckpointError(f"{self._file} has format {run['format']}, expected {_FORMAT}")
+        tensors = snapshot.part("model").tensors
+        return Checkpoint(run["round"], to_array_record({name: tensors[name] for name in run["tensors"]}), snapshot)
+
+    def restore(self, checkpoint: Checkpoint, strategy: CompressedStrategy, grid: Grid) -> None:
+        """Bring strategy, clients and generators to where they were.
+
+        Raises:
+            CheckpointError: A client's state is damaged, or was kept by another kind of Grid.
+        """
+        snapshot = checkpoint.snapshot
+        if ("grid" in snapshot.facts) != isinstance(grid, StatefulGrid):
+            has, wants = ("has", "keeps none") if "grid" in snapshot.facts else ("has no", "keeps them")
+            raise CheckpointError(f"{self._file} {has} clients' states, but {type(grid).__name__} {wants}")
+        strategy.restore_state(snapshot.part("strategy"))
+        if isinstance(grid, StatefulGrid):
+            grid.restore_state(self.path, snapshot.part("grid"))
+        restore_random_state(snapshot.part("random"))
+
+    def remove(self) -> None:
+        """Let it go: the run is finished."""
+        self._file.unlink(missing_ok=True)  # first, so that what is left after a kill is no checkpoint
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @property
+    def _file(self) -> Path:
+        return self.path / "last.safetensors"

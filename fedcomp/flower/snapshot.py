@@ -1,0 +1,87 @@
+"""Named facts and tensors in one file that is there whole or not at all: what a checkpoint is made of.
+
+The file is safetensors: tensors as they are, and two notes in its metadata, the facts as JSON and a checksum over
+both. Nothing in it is code.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import xxhash
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from fedcomp.errors import CheckpointError
+from fedcomp.files import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from fedcomp.types import NDArray
+
+_FACTS, _CHECKSUM = "fedcomp.facts", "fedcomp.checksum"
+_BETWEEN = "/"
+
+
+class Snapshot(NamedTuple):
+    """The state of something at one moment.
+
+    Args:
+        facts: What JSON can say.
+        tensors: Arrays of numbers, by names that need not be sorted: safetensors has no order, so nothing relies on it.
+    """
+
+    facts: Mapping[str, Any]
+    tensors: Mapping[str, NDArray]
+
+    @classmethod
+    def join(cls, parts: Mapping[str, Snapshot]) -> Snapshot:
+        """Put snapshots of several things into one."""
+        return cls(
+            {name: part.facts for name, part in parts.items()},
+            {f"{name}{_BETWEEN}{key}": t for name, part in parts.items() for key, t in part.tensors.items()},
+        )
+
+    def part(self, name: str) -> Snapshot:
+        """Return one of the snapshots that were joined."""
+        start = name + _BETWEEN
+        tensors = {key.removeprefix(start): t for key, t in self.tensors.items() if key.startswith(start)}
+        return Snapshot(self.facts[name], tensors)
+
+
+def write_snapshot(path: Path, snapshot: Snapshot) -> None:
+    """Replace a file; a kill at any moment leaves the earlier one or this one."""
+    facts = json.dumps(snapshot.facts)
+    tensors = {name: np.ascontiguousarray(t).reshape(t.shape) for name, t in snapshot.tensors.items()}
+    write_atomically(path, save(tensors, metadata={_FACTS: facts, _CHECKSUM: _checksum(facts, tensors)}))
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Read a file that `write_snapshot` wrote.
+
+    Raises:
+        CheckpointError: The file is damaged, or something else.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            notes = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+        facts, expected = notes[_FACTS], notes[_CHECKSUM]
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no checkpoint: {error}") from None
+    if (found := _checksum(facts, tensors)) != expected:
+        raise CheckpointError(f"{path} is damaged: its checksum is {found}, expected {expected}")
+    return Snapshot(json.loads(facts), tensors)
+
+
+def _checksum(facts: str, tensors: Mapping[str, NDArray]) -> str:
+    digest = xxhash.xxh3_64(facts.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()
