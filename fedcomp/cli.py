@@ -6,6 +6,8 @@ import json
 import sys
 import traceback
 from dataclasses import asdict
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +25,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+class Backend(StrEnum):
+    """Where a simulation runs."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
 
 _InFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="File to read.")]
 _OutFile = Annotated[Path, typer.Argument(dir_okay=False, help="File to write.")]
@@ -62,6 +72,12 @@ def simulate(
         typer.Option(metavar="'KEY=VALUE ...'|FILE.toml", help="With --app: override its run config; repeatable."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="With --app: which clients are sampled; default 0.")] = None,
+    backend: Annotated[
+        Backend, typer.Option(help="local: fedcomp's engine; ray: Flower's own simulation, see docs/simulation.md.")
+    ] = Backend.LOCAL,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="With --backend ray: a running cluster's address.")
+    ] = None,
 ) -> None:
     """Simulate a federation of many clients on this machine: a configuration of ours, or with --app any Flower app."""
     for_config = {
@@ -75,28 +91,57 @@ def simulate(
     for_app = {"--app": app_folder, "--num-supernodes": num_supernodes, "--run-config": run_config, "--seed": seed}
     if wrong := [name for name, value in (for_config if app_folder else for_app).items() if value not in (None, False)]:
         raise UsageError(f"{', '.join(wrong)} can not be used {'with' if app_folder else 'without'} --app")
+    if ray_address and backend is not Backend.RAY:
+        raise UsageError("--ray-address can not be used without --backend ray")
     if app_folder:
         if num_supernodes is None:
             raise UsageError("--app needs --num-supernodes: how many clients?")
-        from fedcomp.simulation import run_app_folder
-
-        run_app_folder(
-            app_folder, num_nodes=num_supernodes, overrides=run_config or [], num_workers=workers, seed=seed or 0
-        )
+        _simulate_app(app_folder, num_supernodes, run_config or [], workers, seed, backend, ray_address)
     elif config:
         options = {"device": device, "precision": precision}
         changes = [*(set_ or []), *(f"{key}={value}" for key, value in options.items() if value)]
-        _simulate_config(config, changes, out, baseline, workers)
+        _simulate_config(config, changes, out, baseline, workers, backend, ray_address)
     else:
         raise UsageError("name a configuration file, or a Flower app with --app")
 
 
-def _simulate_config(config: Path, changes: list[str], out: Path | None, baseline: bool, workers: int | None) -> None:
+def _simulate_app(
+    folder: Path,
+    num_nodes: int,
+    overrides: list[str],
+    workers: int | None,
+    seed: int | None,
+    backend: Backend,
+    ray_address: str | None,
+) -> None:
+    from fedcomp.simulation import run_app_folder, run_app_folder_on_ray
+
+    if backend is Backend.LOCAL:
+        run_app_folder(folder, num_nodes=num_nodes, overrides=overrides, num_workers=workers, seed=seed or 0)
+    elif seed is not None:
+        raise UsageError("--seed can not be used with --backend ray: Flower draws clients there as it likes")
+    else:
+        run_app_folder_on_ray(
+            folder, num_nodes=num_nodes, overrides=overrides, num_workers=workers, ray_address=ray_address
+        )
+
+
+def _simulate_config(
+    config: Path,
+    changes: list[str],
+    out: Path | None,
+    baseline: bool,
+    workers: int | None,
+    backend: Backend,
+    ray_address: str | None,
+) -> None:
     from fedcomp.config import RunConfig
     from fedcomp.reporting import comparison_table, new_run_path
-    from fedcomp.simulation import float32_baseline
-    from fedcomp.simulation import simulate as run
+    from fedcomp.simulation import float32_baseline, simulate_on_ray
+    from fedcomp.simulation import simulate as simulate_here
 
+    backends = {Backend.LOCAL: simulate_here, Backend.RAY: partial(simulate_on_ray, ray_address=ray_address)}
+    run = backends[backend]
     asked = RunConfig.from_toml(config, changes)
     folder = str(out or asked.out_dir or new_run_path(asked.name))
     asked = RunConfig.from_mapping(asked.to_mapping() | {"out-dir": folder})

@@ -34,7 +34,7 @@ def simulate(config: RunConfig, *, num_workers: int | None = None) -> dict[str, 
         UsageError: The apps are not there, or what they need is not installed.
         FedcompError: The run failed.
     """
-    server, client = _import_apps()
+    server, client = import_apps()
     with flower_log_level(logging.ERROR):
         run_app(
             server.app,
@@ -58,7 +58,7 @@ def float32_baseline(config: RunConfig) -> RunConfig:
     return RunConfig.from_mapping(config.to_mapping() | changes)
 
 
-def _import_apps() -> tuple[ModuleType, ModuleType]:
+def import_apps() -> tuple[ModuleType, ModuleType]:
     """Import the apps by name: they stand above this package, beside it in the source tree."""
     try:
         return importlib.import_module(_SERVER), importlib.import_module(_CLIENT)
