@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedcomp.config import RunConfig
 from fedcomp.errors import UsageError
 from fedcomp.simulation.app_folder import override_run_config
 from fedcomp.simulation.configured_network import configured_network
@@ -17,6 +16,8 @@ from fedcomp.simulation.superlink import SimulationSuperLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from fedcomp.config import RunConfig
 
 
 def simulate_on_ray(

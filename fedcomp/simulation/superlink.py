@@ -112,9 +112,7 @@ class SimulationSuperLink:
             raise RunError(f"flwr list says nothing of the run: {listed.strip()[-500:]}") from None
 
     def _flower(self, *arguments: str) -> str:
-        done = subprocess.run(
-            ["flwr", *arguments], env=self._environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(["flwr", *arguments], env=self._environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RunError(f"flwr {arguments[0]} failed: {(done.stderr + done.stdout).strip()[-2000:]}")
         return done.stdout

@@ -29,7 +29,8 @@ def run_loop(work: Work, turns: Turns) -> None:
     weights = copy.deepcopy(model.state_dict())
     for _ in range(work.rounds):
         turns.wait()
-        mean, results = {}, []
+        mean: Weights = {}
+        results = []
         for client in random.sample(range(work.num_clients), work.clients):
             model.load_state_dict(weights)
             results.append(train(model, data, client, work.batch_size, work.learning_rate))
@@ -47,7 +48,8 @@ def run_two_processes(work: Work, turns: Turns) -> None:
             turns.wait()
             arrays = {name: tensor.numpy() for name, tensor in weights.items()}
             tasks = [(work, arrays, client) for client in random.sample(range(work.num_clients), work.clients)]
-            mean, results = {}, []
+            mean: Weights = {}
+            results = []
             for trained, result in pool.imap(_train_client, tasks):
                 tensors = {name: torch.from_numpy(array) for name, array in trained.items()}
                 mean = _add(mean, tensors, 1 / work.clients)

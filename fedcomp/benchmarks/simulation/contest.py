@@ -61,6 +61,11 @@ class Measured:
         """Median seconds a round."""
         return statistics.median(self.seconds)
 
+    def check_examples(self, expected: int) -> None:
+        """Raise `RunError` unless each round has done all of the work."""
+        if wrong := set(self.examples) - {expected}:
+            raise RunError(f"rounds of {sorted(wrong)} examples, expected {expected} in each: not the same work")
+
 
 class Contestant:
     """A process that waits for its turns; entered it has finished its first round.
@@ -78,7 +83,7 @@ class Contestant:
         self._channel, self._lines = ours, ours.makefile("r", encoding="utf-8")
         self._facts: list[dict[str, float]] = []
         self._memory: int | None = None
-        command = [sys.executable, "-m", "fedcomp.benchmarks.simulation.contestants"]
+        command = [sys.executable, "-m", "fedcomp.benchmarks.simulation"]
         self._started = time.monotonic()
         with theirs, self._log.open("wb") as log:
             self._process = subprocess.Popen(

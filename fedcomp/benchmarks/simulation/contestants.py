@@ -1,4 +1,4 @@
-"""Who takes part. Each runs in a process of its own: ``python -m fedcomp.benchmarks.simulation.contestants``.
+"""Who takes part. Each runs in a process of its own: ``python -m fedcomp.benchmarks.simulation NAME ...``.
 
 What a contestant needs is imported when it runs, so that no one's start pays for another's libraries.
 """
@@ -6,21 +6,19 @@ What a contestant needs is imported when it runs, so that no one's start pays fo
 from __future__ import annotations
 
 import importlib
-import json
 import logging
-import sys
 import time
 import warnings
 from typing import TYPE_CHECKING
-
-from fedcomp.benchmarks.simulation.turns import Turns
-from fedcomp.benchmarks.simulation.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flwr.clientapp import ClientApp
     from flwr.serverapp import ServerApp
+
+    from fedcomp.benchmarks.simulation.turns import Turns
+    from fedcomp.benchmarks.simulation.work import Work
 
 WORKERS = 2
 _MEGABYTE = 1 << 20
@@ -42,7 +40,7 @@ def bare_two(work: Work, turns: Turns) -> None:
 
 
 def engine(work: Work, turns: Turns) -> None:
-    """fedcomp's own client on its engine."""
+    """Fedcomp's own client on its engine."""
     from fedcomp.benchmarks.simulation.own import run_own_app
 
     run_own_app(work, turns, num_workers=WORKERS)
@@ -119,8 +117,3 @@ def _time_loading(work: Work, turns: Turns) -> None:
     started = time.perf_counter()
     load_data(work)
     turns.loading(time.perf_counter() - started)
-
-
-if __name__ == "__main__":
-    _name, _work, _file = sys.argv[1:]
-    CONTESTANTS[_name](Work(**json.loads(_work)), Turns(int(_file)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
@@ -13,6 +13,8 @@ from flwr.serverapp.strategy import FedAvg
 from fedcomp.benchmarks.simulation.stock import RoundsInTurn, fractions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flwr.app import Context
     from flwr.serverapp import Grid
 
@@ -46,14 +48,15 @@ def make_server(work: Work, turns: Turns, num_bytes: int) -> ServerApp:
     return app
 
 
-class _CountReplies(FedAvg):  # type: ignore[misc]
+class _CountReplies(FedAvg):
     """FedAvg's sampling and messages without its sums, which cost the same on any engine."""
 
-    def __init__(self, rounds: RoundsInTurn, **arguments: object) -> None:
+    def __init__(self, rounds: RoundsInTurn, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._rounds = rounds
 
-    def aggregate_train(self, server_round: int, replies: object) -> tuple[None, None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[None, None]:
+        """Count."""
         metrics = [RecordDict({"metrics": reply.content["metrics"]}) for reply in replies if reply.has_content()]
         self._rounds.sum_up(metrics, self.weighted_by_key)
         return None, None

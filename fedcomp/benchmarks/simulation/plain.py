@@ -43,7 +43,7 @@ def make_model(name: str) -> nn.Module:
 def load_data(work: Work) -> Data:
     """Load the images, once a process."""
     images = load_images(work)
-    # From contiguous pixels: strides (784, 1, 28, 1), as a transposed array has them, turn the whole loop channels-last.
+    # Strides (784, 1, 28, 1), as a transposed array has them, would turn the whole loop channels-last.
     pixels = torch.from_numpy(images.images).contiguous().float().div_(255)
     return Data(pixels, torch.from_numpy(images.labels), partition(work))
 
@@ -57,7 +57,7 @@ def train(model: nn.Module, data: Data, client: int, batch_size: int, learning_r
     for batch in torch.randperm(len(labels)).split(batch_size):
         optimizer.zero_grad()
         loss = cross_entropy(model(images[batch]), labels[batch])
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         examples += len(batch)
         losses.append(loss.detach())

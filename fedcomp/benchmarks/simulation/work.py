@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +46,10 @@ class Work:
     def examples_a_round(self) -> int:
         """Images that are trained on in one round, of one epoch."""
         return self.clients * self.images
+
+    def in_precision(self, precision: str) -> Work:
+        """Return the same work in another number format."""
+        return replace(self, precision=precision)
 
 
 def find_data() -> str:
