@@ -326,7 +326,21 @@ def bench_simulation(
         "bars": [bar._asdict() for bar in check_simulation(report.results)],
         "others": [{"simulator": name, "here": what} for name, what in other_simulators().items()],
     }
-    for rows in tables.values():
+    shown = [
+        {
+            "work": result.work,
+            "who": result.contestant,
+            "s a round": result.seconds_a_round,
+            "/ bare": result.over_bare,
+            "cpu / bare": result.processor_over_bare,
+            "ms a client": result.milliseconds_a_client,
+            "first": result.first_round,
+            "GB": result.memory_gigabytes,
+            "loss": result.loss,
+        }
+        for result in report.results
+    ]
+    for rows in (shown, tables["bars"], tables["others"]):
         _print_table(rows)
     for note in report.notes:
         print(note)

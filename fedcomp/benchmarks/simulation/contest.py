@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedcomp.benchmarks.simulation.tree import PeakMemory
+from fedcomp.benchmarks.simulation.tree import PeakMemory, processor_seconds
 from fedcomp.errors import RunError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Measured:
 
     Args:
         seconds: Each timed round's; the first round and that of the memory are none of them.
+        processor: Processor seconds of its process tree in the same rounds.
         first_round: Seconds from its command to the end of its first round, without `loading`.
         loading: Seconds to load the data once.
         memory: Peak of its process tree over one more round, bytes; None if the system does not tell.
@@ -50,6 +51,7 @@ class Measured:
     """
 
     seconds: tuple[float, ...]
+    processor: tuple[float, ...]
     first_round: float
     loading: float
     memory: int | None
@@ -60,6 +62,11 @@ class Measured:
     def median(self) -> float:
         """Median seconds a round."""
         return statistics.median(self.seconds)
+
+    @property
+    def processor_median(self) -> float:
+        """Median processor seconds a round."""
+        return statistics.median(self.processor)
 
     def check_examples(self, expected: int) -> None:
         """Raise `RunError` unless each round has done all of the work."""
@@ -82,6 +89,7 @@ class Contestant:
         ours.settimeout(_SECONDS_TO_ANSWER)
         self._channel, self._lines = ours, ours.makefile("r", encoding="utf-8")
         self._facts: list[dict[str, float]] = []
+        self._processor: list[float] = []
         self._memory: int | None = None
         command = [sys.executable, "-m", "fedcomp.benchmarks.simulation"]
         self._started = time.monotonic()
@@ -110,6 +118,7 @@ class Contestant:
 
     def take_turn(self, *, with_memory: bool = False) -> None:
         """Have it do one round."""
+        used = processor_seconds(self._process.pid)
         with contextlib.ExitStack() as stack:
             watched = stack.enter_context(PeakMemory(self._process.pid)) if with_memory else None
             try:
@@ -118,11 +127,12 @@ class Contestant:
                     pass
             except OSError:
                 raise self._failure() from None
+        self._processor.append(processor_seconds(self._process.pid) - used)
         if watched:
             self._memory = watched.num_bytes
 
     def finish(self) -> Measured:
-        """Let it end, and return what it did."""
+        """Let it end after its first round, some timed ones and that of the memory, and return what it did."""
         with contextlib.suppress(RunError):  # the end of what it says
             while True:
                 self._hear()
@@ -132,10 +142,12 @@ class Contestant:
             raise self._failure() from None
         if status:
             raise self._failure()
+        timed = slice(1, -1)
         rounds = [facts for facts in self._facts if "seconds" in facts]
         loading = sum(facts.get("loading", 0.0) for facts in self._facts)
         return Measured(
-            seconds=tuple(facts["seconds"] for facts in rounds[1 : -1 if self._memory else None]),
+            seconds=tuple(facts["seconds"] for facts in rounds[timed]),
+            processor=tuple(self._processor[timed]),
             first_round=rounds[0]["at"] - self._started - loading,
             loading=loading,
             memory=self._memory,

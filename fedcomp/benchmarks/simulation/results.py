@@ -35,7 +35,9 @@ class SimulationResult:
         contestant: Who did it.
         seconds_a_round: Median.
         over_bare: That over the bare loop's in one process, of the same contest; None without one.
-        milliseconds_a_client: That over the clients of a round.
+        processor_over_bare: The same of processor time, of all processes: what other programs on the machine disturb
+            least, and over the number of cores a limit to what more processes can win.
+        milliseconds_a_client: `seconds_a_round` over the clients of a round.
         first_round: Seconds from the command to the end of the first round, the loading of the data left out.
         memory_gigabytes: Peak of the process tree; see `PeakMemory`.
         clients_a_round: Clients.
@@ -47,6 +49,7 @@ class SimulationResult:
     contestant: str
     seconds_a_round: float
     over_bare: float | None
+    processor_over_bare: float | None
     milliseconds_a_client: float
     first_round: float
     memory_gigabytes: float | None
@@ -170,14 +173,15 @@ def _results(name: str, work: Work, measured: dict[str, Measured]) -> list[Simul
 
 
 def _rows(name: str, work: Work, measured: dict[str, Measured]) -> Iterator[SimulationResult]:
-    bare = measured[_BARE].median if _BARE in measured else None
+    bare = measured.get(_BARE)
     for contestant, what in measured.items():
         what.check_examples(work.examples_a_round)
         yield SimulationResult(
             work=name,
             contestant=contestant,
             seconds_a_round=what.median,
-            over_bare=what.median / bare if bare else None,
+            over_bare=what.median / bare.median if bare else None,
+            processor_over_bare=what.processor_median / bare.processor_median if bare else None,
             milliseconds_a_client=1000 * what.median / work.clients,
             first_round=what.first_round,
             memory_gigabytes=None if what.memory is None else what.memory / _GIGABYTE,
