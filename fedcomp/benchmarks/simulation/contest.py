@@ -44,7 +44,7 @@ class Measured:
         seconds: Each timed round's; the first round and that of the memory are none of them.
         processor: Processor seconds of its process tree in the same rounds.
         first_round: Seconds from its command to the end of its first round, without `loading`.
-        loading: Seconds to load the data once.
+        loading: Seconds for which loading the data has delayed it.
         memory: Peak of its process tree over one more round, bytes; None if the system does not tell.
         examples: Images trained on in each of all rounds.
         loss: Mean of the last round.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import time
 import warnings
 from typing import TYPE_CHECKING
 
@@ -51,7 +50,6 @@ def engine_stock(work: Work, turns: Turns) -> None:
     from fedcomp.benchmarks.simulation import stock
 
     _on_engine(stock.make_server(work, turns), stock.client_app, work)
-    _time_loading(work, turns)
 
 
 def ray_stock(work: Work, turns: Turns) -> None:
@@ -59,7 +57,6 @@ def ray_stock(work: Work, turns: Turns) -> None:
     from fedcomp.benchmarks.simulation import stock
 
     _on_ray(stock.make_server(work, turns), stock.client_app, work)
-    _time_loading(work, turns)
 
 
 def engine_idle(work: Work, turns: Turns) -> None:
@@ -108,12 +105,3 @@ def _on_ray(server_app: ServerApp, client_app: ClientApp, work: Work) -> None:
     warnings.simplefilter("ignore")
     resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": WORKERS}}
     run_simulation(server_app, client_app, work.num_clients, backend_config=resources)
-
-
-def _time_loading(work: Work, turns: Turns) -> None:
-    """Load once more, here: what a worker's load took, it can't tell a server that knows nothing of it."""
-    from fedcomp.benchmarks.simulation.plain import load_data
-
-    started = time.perf_counter()
-    load_data(work)
-    turns.loading(time.perf_counter() - started)

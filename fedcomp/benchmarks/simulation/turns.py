@@ -35,7 +35,7 @@ class Turns:
         self._say(seconds=time.perf_counter() - self._started, at=time.monotonic(), examples=examples, loss=loss)
 
     def loading(self, seconds: float) -> None:
-        """Tell how long it takes to load the data once."""
+        """Tell how long loading the data has delayed the first round."""
         self._say(loading=seconds)
 
     def _say(self, **facts: float) -> None:
