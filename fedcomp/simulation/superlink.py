@@ -29,13 +29,14 @@ _SETTINGS = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+_STDERR = 2
 _LOOPBACK = "127.0.0.1"
 _SECONDS_TO_START, _SECONDS_TO_END, _SECONDS_BETWEEN_LOOKS = 60.0, 20.0, 0.5
 _FINISHED, _COMPLETED = "finished", "finished:completed"
 
 
 class SimulationSuperLink:
-    """A SuperLink that runs apps on Ray. Entered it is up; left it has ended. What it and the apps say goes to stderr.
+    """A SuperLink that runs apps on Ray. Entered it is up; left it has ended.
 
     Args:
         num_supernodes: Number of clients.
@@ -66,6 +67,8 @@ class SimulationSuperLink:
                 "FLWR_LOCAL_CONTROL_API_PORT": str(control),
                 "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",
             }
+            self._log = self._home / "superlink.log"
+            log = stack.enter_context(self._log.open("wb"))
             superlink = subprocess.Popen(
                 [
                     "flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess",
@@ -73,7 +76,8 @@ class SimulationSuperLink:
                     "--database", str(self._home / "state.db"), "--disable-runtime-dependency-installation",
                 ],
                 env=self._environment,
-                stdout=sys.stderr.fileno(),
+                stdout=log,
+                stderr=log,
             )  # fmt: skip
             stack.callback(_end, superlink)
             self._superlink = superlink
@@ -87,7 +91,7 @@ class SimulationSuperLink:
         self._stack.close()
 
     def run(self, app_folder: Path, run_config: Mapping[str, Any]) -> None:
-        """Run a Flower app to its end.
+        """Run a Flower app to its end; what Flower and the app say goes to stderr.
 
         Args:
             app_folder: With ``pyproject.toml``.
@@ -98,33 +102,38 @@ class SimulationSuperLink:
         """
         overrides = self._home / "run.toml"
         overrides.write_text(tomli_w.dumps(dict(run_config)), encoding="utf-8")
-        self._flower("run", str(app_folder), *(["--run-config", str(overrides)] if run_config else []))
-        # The exit code of `flwr run` tells nothing of how the run went, so its status is asked for.
+        command = ["flwr", "run", str(app_folder), "--stream"]
+        if run_config:
+            command += ["--run-config", str(overrides)]
+        if subprocess.run(command, env=self._environment, stdout=_STDERR, check=False).returncode:
+            raise RunError("flwr run refused the app: what it said is above")
+        # Its exit code tells nothing of how the run went, so the status is asked for.
         self._wait_for(lambda: self._status().startswith(_FINISHED), None)
         if (status := self._status()) != _COMPLETED:
             raise RunError(f"the run on Ray ended as {status}: what it said is above")
 
     def _status(self) -> str:
-        listed = self._flower("list", "--format", "json")
+        listed = subprocess.run(
+            ["flwr", "list", "--format", "json"], env=self._environment, stdout=subprocess.PIPE, text=True, check=False
+        ).stdout
         try:
             return str(json.loads(listed[listed.index("{") :])["runs"][0]["status"])
         except (ValueError, LookupError):
             raise RunError(f"flwr list says nothing of the run: {listed.strip()[-500:]}") from None
 
-    def _flower(self, *arguments: str) -> str:
-        done = subprocess.run(["flwr", *arguments], env=self._environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RunError(f"flwr {arguments[0]} failed: {(done.stderr + done.stdout).strip()[-2000:]}")
-        return done.stdout
-
     def _wait_for(self, is_done: Callable[[], bool], seconds: float | None) -> None:
         started = time.monotonic()
         while not is_done():
             if self._superlink.poll() is not None:
-                raise RunError(f"flower-superlink ended with exit code {self._superlink.returncode}: see above")
+                raise RunError(
+                    f"flower-superlink ended with exit code {self._superlink.returncode}: {self._last_words()}"
+                )
             if seconds is not None and time.monotonic() - started > seconds:
-                raise RunError(f"flower-superlink was not up within {seconds:g} s: see above")
+                raise RunError(f"flower-superlink was not up within {seconds:g} s: {self._last_words()}")
             time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def _last_words(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace").strip()[-2000:]
 
 
 def _connection(num_supernodes: int, num_cpus: int | None) -> dict[str, Any]:
