@@ -36,6 +36,8 @@ def test_each_client_has_its_own_images():
 def test_contestants_do_the_same_work():
     results = train_in_contest(Work(model="perceptron", **SMALL), ["bare", "bare-two", "engine", "engine-stock"])
     assert {result.examples_a_round for result in results} == {120}
+    assert all(result.is_complete for result in results)
+    assert not check_simulation([replace(result, is_complete=False) for result in results])
     assert all(1.5 < result.loss < 3 for result in results)
     assert all(result.seconds_a_round > 0 and result.first_round > 0 for result in results)
     assert all(result.processor_over_bare > 0 for result in results)

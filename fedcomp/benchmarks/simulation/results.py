@@ -43,6 +43,7 @@ class SimulationResult:
         clients_a_round: Clients.
         examples_a_round: Images that were trained on; of those who do nothing, their count.
         loss: Of training in the last round: the same work learns alike.
+        is_complete: Whether every round did all of the work. One that lost clients has no time to compare.
     """
 
     work: str
@@ -56,6 +57,7 @@ class SimulationResult:
     clients_a_round: int
     examples_a_round: int
     loss: float | None
+    is_complete: bool
 
 
 def benchmark_training(model: str, rounds: int, contestants: Sequence[str] = TRAINING) -> list[SimulationResult]:
@@ -124,7 +126,12 @@ def benchmark_simulation(model: str, rounds: int, only: Sequence[str] | None = N
         results += benchmark_idle(rounds, idle)
     if "engine-crowd" in chosen:
         results += benchmark_crowd(rounds)
-    return SimulationReport(results, list(_notes(has_ray)))
+    lost = [
+        f"{r.contestant} ({r.work}) lost clients in some rounds: its figures do not count."
+        for r in results
+        if not r.is_complete
+    ]
+    return SimulationReport(results, [*lost, *_notes(has_ray)])
 
 
 def _notes(has_ray: bool) -> Iterator[str]:
@@ -151,6 +158,7 @@ def other_simulators() -> dict[str, str]:
 
 def check_simulation(results: Sequence[SimulationResult]) -> list[Bar]:
     """Return the bars that these results tell something about."""
+    results = [r for r in results if r.is_complete]
     ours = [r for r in results if r.contestant in _ENGINES]
     cnn = [r for r in ours if r.work == "cnn"]
     idle = [r for r in results if r.contestant == "engine-idle"]
@@ -175,7 +183,6 @@ def _results(name: str, work: Work, measured: dict[str, Measured]) -> list[Simul
 def _rows(name: str, work: Work, measured: dict[str, Measured]) -> Iterator[SimulationResult]:
     bare = measured.get(_BARE)
     for contestant, what in measured.items():
-        what.check_examples(work.examples_a_round)
         yield SimulationResult(
             work=name,
             contestant=contestant,
@@ -187,5 +194,6 @@ def _rows(name: str, work: Work, measured: dict[str, Measured]) -> Iterator[Simu
             memory_gigabytes=None if what.memory is None else what.memory / _GIGABYTE,
             clients_a_round=work.clients,
             examples_a_round=what.examples[-1],
+            is_complete=what.is_all_of(work.examples_a_round),
             loss=what.loss or None,
         )
