@@ -6,6 +6,8 @@ import json
 import sys
 import traceback
 from dataclasses import asdict
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +25,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+class Backend(StrEnum):
+    """Where a simulation runs."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
 
 _InFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="File to read.")]
 _OutFile = Annotated[Path, typer.Argument(dir_okay=False, help="File to write.")]
@@ -67,6 +77,12 @@ def simulate(
         typer.Option(metavar="'KEY=VALUE ...'|FILE.toml", help="With --app: override its run config; repeatable."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="With --app: which clients are sampled; default 0.")] = None,
+    backend: Annotated[
+        Backend, typer.Option(help="local: fedcomp's engine; ray: Flower's own simulation, see docs/simulation.md.")
+    ] = Backend.LOCAL,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="With --backend ray: a running cluster's address.")
+    ] = None,
 ) -> None:
     """Simulate a federation of many clients on this machine: a configuration of ours, or with --app any Flower app."""
     for_config = {
@@ -81,55 +97,88 @@ def simulate(
     for_app = {"--app": app_folder, "--num-supernodes": num_supernodes, "--run-config": run_config, "--seed": seed}
     if wrong := [name for name, value in (for_config if app_folder else for_app).items() if value not in (None, False)]:
         raise UsageError(f"{', '.join(wrong)} can not be used {'with' if app_folder else 'without'} --app")
+    if ray_address and backend is not Backend.RAY:
+        raise UsageError("--ray-address can not be used without --backend ray")
     if app_folder:
         if num_supernodes is None:
             raise UsageError("--app needs --num-supernodes: how many clients?")
-        from fedcomp.simulation import run_app_folder
-
-        run_app_folder(
-            app_folder, num_nodes=num_supernodes, overrides=run_config or [], num_workers=workers, seed=seed or 0
-        )
+        _simulate_app(app_folder, num_supernodes, run_config or [], workers, seed, backend, ray_address)
     elif resume:
         begun = {"CONFIG": config, "--set": set_, "--out": out, "--device": device, "--precision": precision}
         if wrong := [name for name, value in begun.items() if value]:
             raise UsageError(f"{', '.join(wrong)} can not be used with --resume: the run's folder says how it began")
+        if backend is not Backend.LOCAL:
+            raise UsageError("--backend ray can not be used with --resume: clients' states on Ray are not kept")
         _resume(resume, baseline, workers)
     elif config:
         options = {"device": device, "precision": precision}
         changes = [*(set_ or []), *(f"{key}={value}" for key, value in options.items() if value)]
-        _simulate_config(config, changes, out, baseline, workers)
+        _simulate_config(config, changes, out, baseline, workers, backend, ray_address)
     else:
         raise UsageError("name a configuration file, a run to --resume, or a Flower app with --app")
 
 
 def _resume(folder: Path, baseline: bool, workers: int | None) -> None:
-    from fedcomp.simulation import is_finished
+    from fedcomp.simulation import is_finished, run_baseline
     from fedcomp.simulation import resume as go_on
 
     if is_finished(folder):
         print(f"{folder} is finished: nothing is left to do")
-    _print_outcome(folder, go_on(folder, num_workers=workers), baseline, workers)
+    runs = [("fedcomp", go_on(folder, num_workers=workers))]
+    if baseline:
+        runs.append(("float32", run_baseline(folder, num_workers=workers)))
+    _print_outcome(folder, runs)
 
 
-def _simulate_config(config: Path, changes: list[str], out: Path | None, baseline: bool, workers: int | None) -> None:
+def _simulate_app(
+    folder: Path,
+    num_nodes: int,
+    overrides: list[str],
+    workers: int | None,
+    seed: int | None,
+    backend: Backend,
+    ray_address: str | None,
+) -> None:
+    from fedcomp.simulation import run_app_folder, run_app_folder_on_ray
+
+    if backend is Backend.LOCAL:
+        run_app_folder(folder, num_nodes=num_nodes, overrides=overrides, num_workers=workers, seed=seed or 0)
+    elif seed is not None:
+        raise UsageError("--seed can not be used with --backend ray: Flower draws clients there as it likes")
+    else:
+        run_app_folder_on_ray(
+            folder, num_nodes=num_nodes, overrides=overrides, num_workers=workers, ray_address=ray_address
+        )
+
+
+def _simulate_config(
+    config: Path,
+    changes: list[str],
+    out: Path | None,
+    baseline: bool,
+    workers: int | None,
+    backend: Backend,
+    ray_address: str | None,
+) -> None:
     from fedcomp.config import RunConfig
     from fedcomp.reporting import new_run_path
-    from fedcomp.simulation import simulate as run
+    from fedcomp.simulation import run_baseline, simulate_on_ray
+    from fedcomp.simulation import simulate as simulate_here
 
+    run = simulate_here if backend is Backend.LOCAL else partial(simulate_on_ray, ray_address=ray_address)
     asked = RunConfig.from_toml(config, changes)
     folder = str(out or asked.out_dir or new_run_path(asked.name))
     asked = RunConfig.from_mapping(asked.to_mapping() | {"out-dir": folder})
-    _print_outcome(Path(folder), run(asked, num_workers=workers), baseline, workers)
-
-
-def _print_outcome(folder: Path, summary: dict[str, Any], baseline: bool, workers: int | None) -> None:
-    """Print a run's table, beside its float32 baseline if one is asked for."""
-    from fedcomp.reporting import comparison_table
-    from fedcomp.simulation import run_baseline
-
-    runs = [("fedcomp", summary)]
+    runs = [("fedcomp", run(asked, num_workers=workers))]
     if baseline:
-        runs.append(("float32", run_baseline(folder, num_workers=workers)))
+        runs.append(("float32", run_baseline(Path(folder), num_workers=workers, run=run)))
+    _print_outcome(Path(folder), runs)
+
+
+def _print_outcome(folder: Path, runs: list[tuple[str, dict[str, Any]]]) -> None:
+    """Print a run's table, beside its float32 baseline if one was asked for."""
+    from fedcomp.reporting import comparison_table
+
     console = Console()
     console.print(comparison_table(runs))
     console.print(f"run folder: {folder}", markup=False, highlight=False, soft_wrap=True)
@@ -282,6 +331,53 @@ def bench_codecs(
         write_atomically(json_, json.dumps(tables, indent=2).encode())
     for path in draw_plots(results, plots) if plots else []:
         print(f"drew {path}")
+
+
+@bench.command(name="simulation", epilog="Example: fedcomp bench simulation --model perceptron --rounds 15")
+def bench_simulation(
+    model: Annotated[str, typer.Option(help="perceptron, cnn, all or none.")] = "all",
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of each contestant.")] = 9,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="bare, bare-two, engine, engine-stock, ray-stock, engine-idle, ray-idle, engine-crowd."),
+    ] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
+) -> None:
+    """Time, first round and memory of simulations at the same work, in turn: a bare torch loop, this engine, Ray.
+
+    100 clients of 600 images of Fashion-MNIST, 10 a round, one epoch in batches of 50. Then engines with clients that
+    do nothing.
+    """
+    from fedcomp.benchmarks.simulation import benchmark_simulation, check_simulation, other_simulators
+    from fedcomp.files import write_atomically
+
+    report = benchmark_simulation(model, rounds, only)
+    tables = {
+        "results": [asdict(result) for result in report.results],
+        "bars": [bar._asdict() for bar in check_simulation(report.results)],
+        "others": [{"simulator": name, "here": what} for name, what in other_simulators().items()],
+    }
+    shown = [
+        {
+            "work": result.work,
+            "who": result.contestant,
+            "s a round": result.seconds_a_round,
+            "/ bare": result.over_bare,
+            "cpu / bare": result.processor_over_bare,
+            "ms a client": result.milliseconds_a_client,
+            "first": result.first_round,
+            "GB": result.memory_gigabytes,
+            "loss": result.loss,
+        }
+        for result in report.results
+    ]
+    for rows in (shown, tables["bars"], tables["others"]):
+        _print_table(rows)
+    for note in report.notes:
+        print(note)
+    if json_:
+        json_.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(json_, json.dumps(tables | {"notes": report.notes}, indent=2).encode())
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

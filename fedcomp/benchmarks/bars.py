@@ -47,17 +47,17 @@ def check_bars(results: Sequence[CodecResult], peers: Sequence[tuple[str, PeerRe
     one_bit = [r for r in results if r.codec == "rotate | sign(unbiased=true)"]
     ours = [p for _, p in peers if p.peer == OURS]
     bars = [
-        _at_most("dense symbols, bytes over order-0 entropy", 1.01, (p.over_entropy for p in ours)),
+        at_most("dense symbols, bytes over order-0 entropy", 1.01, (p.over_entropy for p in ours)),
         _fast("dense, encode", dense, 1.0, 20, lambda r: (r.encode_gigabytes_per_second, r.encode_over_memcpy)),
         _fast("dense, decode and add", dense, 2.0, 10, lambda r: (r.decode_gigabytes_per_second, r.decode_over_memcpy)),
-        _at_most("top 1 % ternary, encode over memcpy", 60, (r.encode_over_memcpy for r in thin)),
-        _at_most("top 1 % ternary, decode and add over memcpy", 10, (r.decode_over_memcpy for r in thin)),
-        _at_most("positions over h(p), i.i.d.", 1.02, (r.positions_over_entropy for r in thin if r.delta in _IID)),
-        _at_most("header and checks of a sparse update, bytes", 64, (r.header_bytes for r in thin)),
-        _at_most("one rotated bit, squared error over pi/2 - 1", 1.02, (r.nmse / (pi / 2 - 1) for r in one_bit)),
-        _at_most("rotation, padded length of 1.2 million", 1.02, [block_cuts(1_200_000).size / 1_200_000]),
-        _at_most("memory to encode, over the update", 4, (r.encode_memory for r in results)),
-        _at_most("memory to decode and add, over the update", 3, (r.decode_memory for r in results)),
+        at_most("top 1 % ternary, encode over memcpy", 60, (r.encode_over_memcpy for r in thin)),
+        at_most("top 1 % ternary, decode and add over memcpy", 10, (r.decode_over_memcpy for r in thin)),
+        at_most("positions over h(p), i.i.d.", 1.02, (r.positions_over_entropy for r in thin if r.delta in _IID)),
+        at_most("header and checks of a sparse update, bytes", 64, (r.header_bytes for r in thin)),
+        at_most("one rotated bit, squared error over pi/2 - 1", 1.02, (r.nmse / (pi / 2 - 1) for r in one_bit)),
+        at_most("rotation, padded length of 1.2 million", 1.02, [block_cuts(1_200_000).size / 1_200_000]),
+        at_most("memory to encode, over the update", 4, (r.encode_memory for r in results)),
+        at_most("memory to decode and add, over the update", 3, (r.decode_memory for r in results)),
         _less("than DeepCABAC, bytes", 1.0, peers, DEEP_CABAC, lambda p: p.over_fedcomp),
         _less("than DeepCABAC, time", 1 / 50, peers, DEEP_CABAC, lambda p: p.time_over_fedcomp),
         _less("than gzip over float32, bytes", 0.6, peers, GZIP_FLOATS, lambda p: p.over_fedcomp),
@@ -66,7 +66,8 @@ def check_bars(results: Sequence[CodecResult], peers: Sequence[tuple[str, PeerRe
     return [bar for bar in bars if bar]
 
 
-def _at_most(what: str, limit: float, values: Iterable[float | None]) -> Bar | None:
+def at_most(what: str, limit: float, values: Iterable[float | None]) -> Bar | None:
+    """Return the bar that the largest of some values keeps to a limit; None if there is none to tell."""
     found = [value for value in values if value is not None]
     return Bar(what, f"<= {limit:g}", f"{max(found):.4g}", max(found) <= limit) if found else None
 

@@ -7,6 +7,7 @@ from fedcomp.simulation.global_random import seeded_global_random
 from fedcomp.simulation.grid import LocalGrid
 from fedcomp.simulation.load_app import load_app_folder
 from fedcomp.simulation.network import NetworkGrid
+from fedcomp.simulation.on_ray import run_app_folder_on_ray, simulate_on_ray
 from fedcomp.simulation.run import flower_log_level, run_app
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "resume",
     "run_app",
     "run_app_folder",
+    "run_app_folder_on_ray",
     "run_baseline",
     "seeded_global_random",
     "simulate",
+    "simulate_on_ray",
 ]

@@ -15,6 +15,7 @@ from fedcomp.simulation.configured_network import configured_network
 from fedcomp.simulation.run import flower_log_level, run_app
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 _SERVER, _CLIENT = "server.app", "clients.app"
@@ -34,7 +35,7 @@ def simulate(config: RunConfig, *, num_workers: int | None = None) -> dict[str, 
         UsageError: The apps are not there, or what they need is not installed.
         FedcompError: The run failed.
     """
-    server, client = _import_apps()
+    server, client = import_apps()
     with flower_log_level(logging.ERROR):
         run_app(
             server.app,
@@ -80,7 +81,9 @@ def is_finished(folder: Path) -> bool:
     return (folder / "summary.json").is_file()
 
 
-def run_baseline(folder: Path, *, num_workers: int | None = None) -> dict[str, Any]:
+def run_baseline(
+    folder: Path, *, num_workers: int | None = None, run: Callable[..., dict[str, Any]] = simulate
+) -> dict[str, Any]:
     """Do a run once more with plain float32 updates and no student, in a subfolder ``baseline``.
 
     One that has begun there already is gone on with.
@@ -88,6 +91,7 @@ def run_baseline(folder: Path, *, num_workers: int | None = None) -> dict[str, A
     Args:
         folder: The run's: its ``config.toml`` has what the run measured, too.
         num_workers: See `LocalGrid`.
+        run: What runs it, called as `simulate` is.
 
     Returns:
         The contents of the baseline's ``summary.json``.
@@ -97,7 +101,7 @@ def run_baseline(folder: Path, *, num_workers: int | None = None) -> dict[str, A
         return resume(out_dir, num_workers=num_workers)
     changes = {"codec": NO_CODEC, "teacher": "none", "out-dir": str(out_dir)}
     config = RunConfig.from_toml(folder / "config.toml")
-    return simulate(RunConfig.from_mapping(config.to_mapping() | changes), num_workers=num_workers)
+    return run(RunConfig.from_mapping(config.to_mapping() | changes), num_workers=num_workers)
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
@@ -105,7 +109,7 @@ def _read_summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
-def _import_apps() -> tuple[ModuleType, ModuleType]:
+def import_apps() -> tuple[ModuleType, ModuleType]:
     """Import the apps by name: they stand above this package, beside it in the source tree."""
     try:
         return importlib.import_module(_SERVER), importlib.import_module(_CLIENT)

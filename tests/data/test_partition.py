@@ -82,3 +82,17 @@ def test_progress_bars_stay_as_the_caller_has_them():
     before = are_progress_bars_disabled()
     partition(np.arange(20) % 10, 2)
     assert are_progress_bars_disabled() == before
+
+
+def test_iid_is_what_the_library_makes():
+    from datasets import Dataset
+    from flwr_datasets.partitioner import IidPartitioner
+
+    from fedcomp.seeding import derive_seed
+
+    labels = np.zeros(103, np.int64)
+    rows = Dataset.from_dict({"idx": np.arange(103)})
+    library = IidPartitioner(num_partitions=10)
+    library.dataset = rows.shuffle(seed=derive_seed(5, "partition") % 2**32)
+    ours = partition_labels(labels, num_clients=10, scheme="iid", seed=5)
+    assert [part.tolist() for part in ours] == [library.load_partition(i)["idx"][:] for i in range(10)]

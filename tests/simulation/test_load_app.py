@@ -1,5 +1,6 @@
 """Loading a Flower app from its folder."""
 
+import importlib.util
 import sys
 
 import pytest
@@ -170,7 +171,22 @@ def test_the_command_runs_an_app_and_fails_with_it(app, capsys):
         (["--app", str(app), "--num-supernodes", "2", "--baseline"], "--baseline can not be used with --app"),
         (["configs/demo.toml", "--seed", "3"], "--seed can not be used without --app"),
         ([], "name a configuration file"),
+        (["configs/demo.toml", "--ray-address", "h:1"], "--ray-address can not be used without --backend ray"),
+        (["configs/demo.toml", "--backend", "ray", "--set", "network=3g"], "by the local engine only"),
+        (["configs/demo.toml", "--backend", "ray", "--workers", "0"], "--workers 0 is for --backend local"),
+        (["configs/demo.toml", "--backend", "ray", "--workers", "2", "--ray-address", "h:1"], "a running cluster has"),
+        (
+            ["--app", str(app), "--num-supernodes", "2", "--backend", "ray", "--seed", "3"],
+            "--seed can not be used with --backend ray",
+        ),
         (["--app", str(app), "--num-supernodes", "2", "--run-config", "nope=1"], "nope is not a key"),
     ]:
         assert run(["simulate", *arguments]) == 2
         assert says in capsys.readouterr().err
+
+
+def test_ray_is_asked_for_by_name_where_it_is_missing(app, capsys, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "ray" else found(name, *rest))
+    assert run(["simulate", "--app", str(app), "--num-supernodes", "2", "--backend", "ray"]) == 2
+    assert "pip install 'flwr[simulation]'" in capsys.readouterr().err
