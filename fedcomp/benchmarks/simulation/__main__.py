@@ -7,5 +7,6 @@ from fedcomp.benchmarks.simulation.contestants import CONTESTANTS
 from fedcomp.benchmarks.simulation.turns import Turns
 from fedcomp.benchmarks.simulation.work import Work
 
-name, work, file = sys.argv[1:]
-CONTESTANTS[name](Work(**json.loads(work)), Turns(int(file)))
+if __name__ == "__main__":
+    name, work, file = sys.argv[1:]
+    CONTESTANTS[name](Work(**json.loads(work)), Turns(int(file)))
