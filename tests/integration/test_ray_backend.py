@@ -9,6 +9,7 @@ from fedcomp.cli import run
 
 SERVER = """
 import json
+import time
 from pathlib import Path
 from flwr.app import Message, RecordDict
 from flwr.serverapp import ServerApp
@@ -18,7 +19,11 @@ app = ServerApp()
 
 @app.main()
 def main(grid, context):
-    nodes = list(grid.get_node_ids())
+    for _ in range(300):  # Flower may start a ServerApp before the nodes have joined
+        nodes = list(grid.get_node_ids())
+        if len(nodes) == 2:
+            break
+        time.sleep(0.1)
     replies = grid.send_and_receive([Message(RecordDict(), node, "train") for node in nodes])
     words = [reply.content["said"]["word"] for reply in replies]
     Path(context.run_config["out"]).write_text(json.dumps(words))
