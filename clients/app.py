@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -115,17 +116,5 @@ def local_settings(config: RunConfig, server_round: int) -> LocalSettings:
     """Return how this client trains in a round."""
     progress = (server_round - 1) / config.num_server_rounds
     schedules = {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}
-    return LocalSettings(
-        epochs=config.local_epochs,
-        batch_size=config.batch_size,
-        unlabelled_ratio=config.unlabelled_ratio,
-        optimizer=config.optimizer,
-        learning_rate=config.learning_rate * schedules[config.learning_rate_schedule],
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        proximal_mu=config.proximal_mu,
-        max_grad_norm=config.max_grad_norm,
-        device=config.device,
-        threads=config.client_threads,
-        compute=Compute(config.precision, config.memory_format),
-    )
+    settings = LocalSettings.of(config, Compute(config.precision, config.memory_format))
+    return replace(settings, learning_rate=config.learning_rate * schedules[config.learning_rate_schedule])

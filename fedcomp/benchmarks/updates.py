@@ -11,7 +11,7 @@ from fedcomp.data import hold_out, load_dataset, partition_labels, split_labelle
 from fedcomp.flower.fold import WeightedMean
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.seeding import derive_rng, derive_seed
-from fedcomp.training import LocalSettings, make_objective, train_locally
+from fedcomp.training import Compute, LocalSettings, make_objective, train_locally
 from fedcomp.types import ModelSpec, subtract_models
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def train_updates(config: RunConfig, *, num_rounds: int, clients_a_round: int = 
         for i, data in enumerate(clients):
             set_weights(model, weights)
             seed = derive_seed(config.seed, server_round, i)
-            train_locally(model, data, _settings(config), objective=objective, seed=seed)
+            train_locally(model, data, LocalSettings.of(config, Compute()), objective=objective, seed=seed)
             fresh = subtract_models(get_weights(model), weights)
             total = feedback.compensate(fresh, residuals[i])
             frame = codec.encode(total, rng=derive_rng(seed, "codec"), fresh=fresh).frame
@@ -74,15 +74,3 @@ def _some_clients(config: RunConfig, count: int) -> Iterator[ClientData]:
     chosen = derive_rng(config.seed, "benchmark").permutation(len(filled))[:count]
     for client in np.sort(chosen):
         yield split_labelled(held_out.clients.take(filled[client]), label_fraction=1.0, seed=config.seed)
-
-
-def _settings(config: RunConfig) -> LocalSettings:
-    return LocalSettings(
-        epochs=config.local_epochs,
-        batch_size=config.batch_size,
-        optimizer=config.optimizer,
-        learning_rate=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        threads=config.client_threads,
-    )

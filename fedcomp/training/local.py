@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from fedcomp.config import RunConfig
     from fedcomp.data import ClientData
     from fedcomp.training.objectives import Objective, Step
 
@@ -58,6 +59,24 @@ class LocalSettings:
     device: str = "cpu"
     threads: int = 1
     compute: Compute = field(default_factory=Compute)
+
+    @classmethod
+    def of(cls, config: RunConfig, compute: Compute) -> LocalSettings:
+        """Return what a run's configuration says, before any learning-rate schedule."""
+        return cls(
+            epochs=config.local_epochs,
+            batch_size=config.batch_size,
+            unlabelled_ratio=config.unlabelled_ratio,
+            optimizer=config.optimizer,
+            learning_rate=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            proximal_mu=config.proximal_mu,
+            max_grad_norm=config.max_grad_norm,
+            device=config.device,
+            threads=config.client_threads,
+            compute=compute,
+        )
 
 
 def train_locally(
