@@ -16,6 +16,7 @@
         ├── ChecksumMismatch  the bytes were damaged on the way
         ├── SpecMismatch      made for a model of other names, types or shapes
         ├── StaleFrame        made for another run, round, sender or global model
+        ├── MissingContext    made with the help of models that the receiver was not given
         └── InvalidValues     decodes to values that no honest update has (NaN, infinite, over the norm)
 """
 
@@ -111,6 +112,12 @@ class StaleFrame(FrameError):
     """A frame made for another run, round, sender or global model: late, replayed or misdirected."""
 
     reason = "stale"
+
+
+class MissingContext(FrameError):
+    """A frame that was made with the help of earlier models, which the receiver was not given."""
+
+    reason = "missing-context"
 
 
 class InvalidValues(FrameError):

@@ -21,6 +21,7 @@ from fedcomp.wire import FrameLimits, SectionKind, read_frame
 
 if TYPE_CHECKING:
     from fedcomp.codecs.context import CodingContext
+    from fedcomp.codecs.known import Known
     from fedcomp.codecs.layout import Layout
     from fedcomp.codecs.pipeline import Codec
     from fedcomp.codecs.stage import Arrays, Quantizer, Transform
@@ -83,7 +84,7 @@ def decode_update(
     update = DecodedUpdate(
         layout=layout,
         positions=positions,
-        values=_dequantize(stages, arrays, cuts),
+        values=_dequantize(stages, arrays, cuts, context.known(layout.coded) if context else None),
         bounds=cuts.tensors,
         kept=kept,
         integers=arrays[SectionKind.KEPT_INTS],
@@ -103,12 +104,12 @@ def decode_transformed(data: bytes, spec: ModelSpec) -> NDArray | None:
     return stages.quantizer.dequantize(arrays, stages.transform.cuts_after(layout.coded.cuts, stages.key))
 
 
-def _dequantize(stages: _Stages, arrays: Arrays, cuts: Cuts) -> NDArray:
+def _dequantize(stages: _Stages, arrays: Arrays, cuts: Cuts, known: Known | None) -> NDArray:
     if stages.transform is None:
         return stages.quantizer.dequantize(arrays, cuts)
     transformed = stages.quantizer.dequantize(arrays, stages.transform.cuts_after(cuts, stages.key))
     with np.errstate(over="ignore", invalid="ignore"):
-        values = stages.transform.invert(transformed, cuts, stages.key)
+        values = stages.transform.invert(transformed, cuts, stages.key, known)
     if not np.isfinite(values).all():
         raise InvalidValues(f"values become infinite behind {stages.transform.name}")
     return values
@@ -194,7 +195,7 @@ class _Stages(NamedTuple):
     num_selected: int | None
     seed: int | None
     transform: type[Transform] | None
-    key: int
+    key: tuple[int, ...]
     quantizer: Quantizer
 
     def cuts_of_values(self, layout: Layout) -> Cuts:
@@ -206,7 +207,7 @@ class _Stages(NamedTuple):
 def _read_stages(headers: tuple[StageHeader, ...]) -> _Stages:
     remaining = list(headers)
     frozen, keep_below, kept_dtype = frozenset[int](), 0, "float32"
-    num_selected, seed, transform, key = None, None, None, 0
+    num_selected, seed, transform, key = None, None, None, tuple[int, ...]()
     try:
         if remaining and remaining[0].id == Trainable.wire_id:
             frozen = Trainable.parse_wire(remaining.pop(0).args)

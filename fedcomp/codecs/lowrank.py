@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from fedcomp.codecs.groups import PIECE, Cuts
+from fedcomp.codecs.known import Directions, count_directions
 from fedcomp.codecs.stage import check_parameters, parameter
-from fedcomp.codecs.subspace import leading_components
+from fedcomp.codecs.subspace import expand, leading_components, project
+from fedcomp.errors import MissingContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.random import Generator
 
+    from fedcomp.codecs.groups import Matrix
+    from fedcomp.codecs.known import Known
     from fedcomp.types import NDArray
 
 _MAX = float(np.finfo(np.float32).max)
 _LARGEST_RANK = 64
-"""The receiver's work grows with the rank, and a sender decides on it."""
+"""The receiver's work grows with the rank and the directions, and a sender decides on the former."""
+_MOST_REFERENCES = 4
 
 
 @dataclass(frozen=True)
@@ -32,18 +37,25 @@ class LowRank:
     model (`deadzone`) is reverse water-filling over the components of all tensors, and those below the step vanish.
     Vectors, and matrices that are no larger than their factors, pass through.
 
-    The components are found by subspace iteration, started from the right vectors that were sent last time, so that
-    they follow the updates over the rounds; without them, from fixed random vectors, and once more. The projection
-    contracts, so error feedback converges.
+    Where both ends hold earlier models (`CodingContext.references`), a vector travels as its coefficients along the
+    directions in which training has moved the matrix since then, and what is left beside them. That is more numbers,
+    but the coefficients hold most of the energy, and what is left is mostly below the step.
+
+    The components are found by subspace iteration, started from the known directions, or from the right vectors that
+    were sent last time, so that they follow the updates over the rounds; without either, from fixed random vectors,
+    and once more. The projection contracts, so error feedback converges.
 
     Args:
         rank: Components of a matrix, at most.
+        directions: Known directions of a matrix for each reference; 0 makes no use of references.
 
     References:
         Vogels et al., PowerSGD, NeurIPS 2019, algorithm 1 and section 4.2 (warm start). There factors are averaged over
         the workers between the two halves of an iteration, and the left one is orthonormal; here each client sends
         both of its own in one message, and both are scaled.
         Cover and Thomas, Elements of Information Theory, section 10.3.3 (reverse water-filling).
+        Gur-Ari, Roberts and Dyer, Gradient Descent Happens in a Tiny Subspace, 2018, section 2 (updates stay in the
+        span of earlier ones).
     """
 
     name: ClassVar[str] = "lowrank"
@@ -55,101 +67,169 @@ class LowRank:
     needs_whole_tensors: ClassVar[bool] = True
 
     rank: int = parameter(minimum=1, maximum=_LARGEST_RANK)
+    directions: int = parameter(16, minimum=0, maximum=_LARGEST_RANK)
 
     def __post_init__(self) -> None:
         check_parameters(self)
 
     def apply(
-        self, values: NDArray, cuts: Cuts, rng: Generator | None, previous: NDArray | None
-    ) -> tuple[NDArray, int]:
-        """Return the components, left vectors before right ones, and the rank."""
-        factors = np.empty(self.cuts_after(cuts, self.rank).size, np.float32)
-        if previous is not None and previous.size != factors.size:
+        self,
+        values: NDArray,
+        cuts: Cuts,
+        *,
+        rng: Generator | None = None,
+        previous: NDArray | None = None,
+        known: Known | None = None,
+    ) -> tuple[NDArray, tuple[int, ...]]:
+        """Return the components, left vectors before right ones, and rank, directions and references."""
+        known = known if self.directions else None
+        key = (self.rank, self.directions, len(known.moved)) if known else (self.rank,)
+        factors = np.empty(self.cuts_after(cuts, key).size, np.float32)
+        if known or (previous is not None and previous.size != factors.size):
             previous = None
-        for block in _blocks(cuts, self.rank):
+        for block in _blocks(cuts, key):
             if not block.is_factored:
                 factors[block.factors] = values[block.values]
                 continue
-            start = None if previous is None else block.right(previous)
-            left, right = leading_components(values[block.values].reshape(block.shape), self.rank, start)
-            np.clip(left, -_MAX, _MAX, out=block.left(factors), casting="same_kind")
-            np.clip(right, -_MAX, _MAX, out=block.right(factors), casting="same_kind")
-        return factors, self.rank
+            directions = block.directions(known)
+            start = directions.right[: self.rank] if directions.right.size else None
+            if previous is not None:
+                start = block.right(previous).beside
+            matrix = values[block.values].reshape(block.matrix.rows, block.matrix.columns)
+            left, right = leading_components(matrix, self.rank, start)
+            block.left(factors).write(left, directions.left)
+            block.right(factors).write(right, directions.right)
+        return factors, key
 
     @classmethod
-    def cuts_after(cls, cuts: Cuts, key: int) -> Cuts:
-        """Return where the vectors begin: a matrix's left and right ones are a tensor each, a vector is a channel."""
+    def cuts_after(cls, cuts: Cuts, key: tuple[int, ...]) -> Cuts:
+        """Return where the vectors begin: a matrix's left and right ones are a tensor each, a vector is a channel.
+
+        Coefficients are a tensor of their own.
+        """
         tensors, channels = [0], [np.zeros(1, np.int64)]
         for block in _blocks(cuts, key):
-            start, end = block.factors.start, block.factors.stop
-            if block.is_factored:
-                rows, columns = block.shape
-                middle = start + rows * key
-                tensors += [middle, end]
-                channels.append(np.arange(start + rows, middle + 1, rows))
-                channels.append(np.arange(middle + columns, end + 1, columns))
-            else:
+            start = block.factors.start
+            for rows, columns in block.shapes:
+                end = start + rows * columns
                 tensors.append(end)
-                channels.append(np.arange(start + block.shape[1], end + 1, block.shape[1] or 1))
+                channels.append(np.arange(start + columns, end + 1, columns or 1))
+                start = end
         return Cuts(np.array(tensors, np.int64), np.concatenate(channels))
 
     @classmethod
-    def invert(cls, values: NDArray, cuts: Cuts, key: int) -> NDArray:
+    def invert(cls, values: NDArray, cuts: Cuts, key: tuple[int, ...], known: Known | None) -> NDArray:
         """Add the outer products up."""
+        _check_references(key, known)
         restored = np.empty(cuts.size, np.float32)
         for block in _blocks(cuts, key):
             if block.is_factored:
-                product = restored[block.values].reshape(block.shape)
-                _add_products(block.left(values), block.right(values), out=product)
+                directions = block.directions(known)
+                left = block.left(values).read(directions.left)
+                right = block.right(values).read(directions.right)
+                _add_products(left, right, out=restored[block.values].reshape(block.matrix.rows, block.matrix.columns))
             else:
                 restored[block.values] = values[block.factors]
         return restored
 
     @classmethod
-    def parse_wire(cls, args: tuple[int, ...]) -> int:
-        """Return the rank."""
-        (rank,) = args
-        if not 1 <= rank <= _LARGEST_RANK:
-            raise ValueError(f"rank {rank}, expected 1 to {_LARGEST_RANK}")
-        return rank
+    def parse_wire(cls, args: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the rank and, where references are used, the directions for each and their number."""
+        limits = (_LARGEST_RANK, _LARGEST_RANK, _MOST_REFERENCES)
+        if len(args) not in (1, 3) or not all(1 <= arg <= limit for arg, limit in zip(args, limits, strict=False)):
+            raise ValueError(f"rank, directions and references {args}, expected 1 or 3 numbers from 1 to {limits}")
+        return args
+
+
+class _Vectors(NamedTuple):
+    """Vectors of one side of a matrix among the factors, views: what goes along known directions, what goes beside."""
+
+    along: NDArray
+    beside: NDArray
+
+    def write(self, vectors: NDArray, directions: NDArray) -> None:
+        """Split vectors; what rounding takes off the coefficients is left beside."""
+        vectors = np.clip(vectors, -_MAX, _MAX)
+        if directions.size:
+            self.along[:] = project(vectors, directions)
+            vectors = vectors - expand(self.along, directions)
+        self.beside[:] = vectors
+
+    def read(self, directions: NDArray) -> NDArray:
+        """Invert `write`."""
+        if not directions.size:
+            return self.beside
+        return (self.beside + expand(self.along, directions)).astype(np.float32)
 
 
 class _Block(NamedTuple):
-    """One tensor: where it is among the values, where its vectors are, and its shape as a matrix."""
+    """One tensor: where it is among the values, where its vectors are, and which of them there are."""
 
-    values: slice
+    matrix: Matrix
     factors: slice
-    shape: tuple[int, int]
     rank: int
+    num_directions: tuple[int, int]
+    num_each: int
+
+    @property
+    def values(self) -> slice:
+        return self.matrix.where
 
     @property
     def is_factored(self) -> bool:
-        return _is_worth_it(self.shape, self.rank)
+        return _is_worth_it(self.matrix, self.rank)
 
-    def left(self, factors: NDArray) -> NDArray:
-        """Return the left vectors: (rank, rows), a view."""
-        rows = self.shape[0]
-        return factors[self.factors][: rows * self.rank].reshape(self.rank, rows)
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Return the shapes of what stands among the factors: coefficients and rest of the left side, of the right."""
+        rows, columns = self.matrix.rows, self.matrix.columns
+        if not self.is_factored:
+            return [(rows, columns)]
+        along_left, along_right = self.num_directions
+        lengths = (along_left, rows, along_right, columns)
+        return [(self.rank, length) for length in lengths if length]
 
-    def right(self, factors: NDArray) -> NDArray:
-        """Return the right vectors: (rank, columns), a view."""
-        rows, columns = self.shape
-        return factors[self.factors][rows * self.rank :].reshape(self.rank, columns)
+    def directions(self, known: Known | None) -> Directions:
+        if known is None:
+            return Directions(np.empty((0, self.matrix.rows)), np.empty((0, self.matrix.columns)))
+        return known.directions(self.matrix, self.num_each)
+
+    def left(self, factors: NDArray) -> _Vectors:
+        return self._side(factors[self.factors][: self._middle], self.matrix.rows)
+
+    def right(self, factors: NDArray) -> _Vectors:
+        return self._side(factors[self.factors][self._middle :], self.matrix.columns)
+
+    @property
+    def _middle(self) -> int:
+        return self.rank * (self.num_directions[0] + self.matrix.rows)
+
+    def _side(self, side: NDArray, length: int) -> _Vectors:
+        along, beside = np.split(side, [side.size - self.rank * length])
+        return _Vectors(along.reshape(self.rank, -1), beside.reshape(self.rank, length))
 
 
-def _is_worth_it(shape: tuple[int, int], rank: int) -> bool:
-    rows, columns = shape
-    return rank * (rows + columns) < rows * columns
+def _is_worth_it(matrix: Matrix, rank: int) -> bool:
+    return rank * (matrix.rows + matrix.columns) < matrix.rows * matrix.columns
 
 
-def _blocks(cuts: Cuts, rank: int) -> Iterator[_Block]:
+def _blocks(cuts: Cuts, key: tuple[int, ...]) -> Iterator[_Block]:
     """Yield the tensors, and where each one's vectors are."""
+    rank, count, num_references = (*key, 0, 0)[:3]
     position = 0
     for matrix in cuts.matrices:
-        shape = matrix.rows, matrix.columns
-        size = rank * sum(shape) if _is_worth_it(shape, rank) else matrix.rows * matrix.columns
-        yield _Block(matrix.where, slice(position, position + size), shape, rank)
+        size, sides = matrix.rows * matrix.columns, (0, 0)
+        if _is_worth_it(matrix, rank):
+            sides = count_directions((matrix.rows, matrix.columns), count, num_references)
+            size = rank * (matrix.rows + matrix.columns + sum(sides))
+        yield _Block(matrix, slice(position, position + size), rank, sides, count)
         position += size
+
+
+def _check_references(key: tuple[int, ...], known: Known | None) -> None:
+    used, held = (*key, 0, 0)[2], len(known.moved) if known else 0
+    if used and used != held:
+        raise MissingContext(f"frame makes use of {used} earlier models, the receiver was given {held}")
 
 
 def _add_products(left: NDArray, right: NDArray, out: NDArray) -> None:

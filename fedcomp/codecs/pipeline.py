@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from fedcomp.codecs.context import CodingContext
     from fedcomp.codecs.groups import Cuts
+    from fedcomp.codecs.known import Known
     from fedcomp.codecs.stage import Arrays, Quantizer, Sparsifier, Stage, Transform
     from fedcomp.types import ModelDelta, NDArray
 
@@ -156,7 +157,8 @@ class Codec:
         kept = self.keep.narrow(flatten_finite(layout.kept, delta))
         integers = layout.integers.flatten(delta, "int64")
         before = None if self.is_stateless or previous is None else decode_transformed(previous, spec)
-        stages, sections = codec._code(flatten_finite(layout.coded, delta), layout.coded.cuts, rng, before)
+        known = context.known(layout.coded) if context else None
+        stages, sections = codec._code(flatten_finite(layout.coded, delta), layout.coded.cuts, rng, before, known)
         if self.keep.below:
             stages.insert(0, StageHeader(self.keep.wire_id, (self.keep.below, kept.itemsize * 8)))
         if frozen:
@@ -169,7 +171,7 @@ class Codec:
         return EncodedUpdate(data, ByteLedger.of(frame, len(data)))
 
     def _code(
-        self, values: NDArray, cuts: Cuts, rng: Generator | None, before: NDArray | None
+        self, values: NDArray, cuts: Cuts, rng: Generator | None, before: NDArray | None, known: Known | None
     ) -> tuple[list[StageHeader], list[Section]]:
         """Sparsify, transform, quantize and entropy-code a flat vector."""
         stages, sections = [], []
@@ -181,9 +183,9 @@ class Codec:
             count = (positions.size,) if seed is None else (positions.size, seed)
             stages.append(StageHeader(self.sparsifier.wire_id, count))
         if self.transform:
-            values, key = self.transform.apply(values, cuts, rng, before)
+            values, key = self.transform.apply(values, cuts, rng=rng, previous=before, known=known)
             cuts = self.transform.cuts_after(cuts, key)
-            stages.append(StageHeader(self.transform.wire_id, (key,)))
+            stages.append(StageHeader(self.transform.wire_id, key))
         arrays = dict(self.quantizer.quantize(values, cuts, rng))
         stages.append(StageHeader(self.quantizer.wire_id, self.quantizer.wire_args()))
         symbols = arrays.pop(SectionKind.VALUES, None)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
+    from fedcomp.codecs.known import Known
     from fedcomp.types import NDArray
 
 _LARGEST_BLOCK = 8192
@@ -55,29 +56,36 @@ class Rotate:
         check_parameters(self)
 
     def apply(
-        self, values: NDArray, cuts: Cuts, rng: Generator | None, previous: NDArray | None
-    ) -> tuple[NDArray, int]:
+        self,
+        values: NDArray,
+        cuts: Cuts,
+        *,
+        rng: Generator | None = None,
+        previous: NDArray | None = None,
+        known: Known | None = None,
+    ) -> tuple[NDArray, tuple[int, ...]]:
         """Return the rotated values and the seed of the signs; raises `UsageError` without an rng."""
         if rng is None:
             raise UsageError("rotate needs a random generator: encode(delta, rng=...)")
         seed = int(rng.integers(1 << 32))
-        return rotate(values, seed), seed
+        return rotate(values, seed), (seed,)
 
     @classmethod
-    def cuts_after(cls, cuts: Cuts, key: int) -> Cuts:
+    def cuts_after(cls, cuts: Cuts, key: tuple[int, ...]) -> Cuts:
         """Return where the blocks begin."""
         return block_cuts(cuts.size)
 
     @classmethod
-    def invert(cls, values: NDArray, cuts: Cuts, key: int) -> NDArray:
+    def invert(cls, values: NDArray, cuts: Cuts, key: tuple[int, ...], known: Known | None) -> NDArray:
         """Rotate back; `values` are changed."""
-        return rotate_back(values, cuts.size, key)
+        return rotate_back(values, cuts.size, *key)
 
     @classmethod
-    def parse_wire(cls, args: tuple[int, ...]) -> int:
+    def parse_wire(cls, args: tuple[int, ...]) -> tuple[int, ...]:
         """Return the seed."""
-        (seed,) = args
-        return seed
+        if len(args) != 1:
+            raise ValueError(f"rotate has one seed, not {args}")
+        return args
 
 
 def block_cuts(size: int) -> Cuts:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
     from fedcomp.codecs.groups import Cuts
+    from fedcomp.codecs.known import Known
     from fedcomp.types import NDArray
     from fedcomp.wire import SectionKind
 
@@ -90,30 +91,48 @@ class Sparsifier(WireStage, Protocol):
 
 
 class Transform(WireStage, Protocol):
-    """Rewrites values into others that are cheaper to quantize; one integer, its key, tells how to come back."""
+    """Rewrites values into others that are cheaper to quantize; a few integers, its key, tell how to come back."""
 
     is_stateless: ClassVar[bool]
     preserves_norm: ClassVar[bool]
     needs_whole_tensors: ClassVar[bool]
 
     def apply(
-        self, values: NDArray, cuts: Cuts, rng: Generator | None, previous: NDArray | None
-    ) -> tuple[NDArray, int]:
-        """Return (new values, key). `previous` is what came out last time, as the receiver has it; it may not fit."""
+        self,
+        values: NDArray,
+        cuts: Cuts,
+        *,
+        rng: Generator | None = None,
+        previous: NDArray | None = None,
+        known: Known | None = None,
+    ) -> tuple[NDArray, tuple[int, ...]]:
+        """Return (new values, key).
+
+        Args:
+            values: float32, flat, finite.
+            cuts: Where tensors and channels begin in them.
+            rng: For a random transform.
+            previous: What came out last time, as the receiver has it; it may not fit.
+            known: What both ends hold.
+        """
         ...
 
     @classmethod
-    def cuts_after(cls, cuts: Cuts, key: int) -> Cuts:
+    def cuts_after(cls, cuts: Cuts, key: tuple[int, ...]) -> Cuts:
         """Return where the new values are cut, for values with these cuts."""
         ...
 
     @classmethod
-    def invert(cls, values: NDArray, cuts: Cuts, key: int) -> NDArray:
-        """Return values with these `cuts` from new ones, which may be changed; they may become infinite."""
+    def invert(cls, values: NDArray, cuts: Cuts, key: tuple[int, ...], known: Known | None) -> NDArray:
+        """Return values with these `cuts` from new ones, which may be changed; they may become infinite.
+
+        Raises:
+            MissingContext: They were made with the help of something that is not in `known`.
+        """
         ...
 
     @classmethod
-    def parse_wire(cls, args: tuple[int, ...]) -> int:
+    def parse_wire(cls, args: tuple[int, ...]) -> tuple[int, ...]:
         """Return the key from the stage's wire arguments; raises `ValueError` if they are none."""
         ...
 

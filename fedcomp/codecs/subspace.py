@@ -36,17 +36,56 @@ def leading_components(matrix: NDArray, rank: int, start: NDArray | None) -> tup
     References:
         Halko, Martinsson and Tropp, SIAM Review 2011, algorithm 4.4 (randomized subspace iteration).
     """
-    bits = (_MANTISSA_BITS - ceil(log2(max(matrix.shape)))) // 2
+    bits = _num_bits(matrix.shape)
     exact = _to_integers(matrix, bits)
     right = _random_vectors(min(rank + _OVERSAMPLING, *matrix.shape), matrix.shape[1])
     if start is not None:
         right[:rank] = _refill(start.astype(np.float64), right[:rank])
     for _ in range(2 if start is None else 1):
-        left = _orthonormalize(_multiply(_rows_to_integers(right, bits), exact.transposed()))
+        left = orthonormalize(_multiply(_rows_to_integers(right, bits), exact.transposed()))
         right = _multiply(_to_integers(left, bits), exact)
     rotation, squares = _eigenvectors(_multiply(_to_integers(right, bits), _to_integers(right, bits).transposed()))
     rotation, lengths = rotation[:rank], np.sqrt(squares[:rank, np.newaxis])
     return lengths * _combine(rotation, left), _combine(rotation, right)
+
+
+def leading_directions(matrix: NDArray, count: int) -> tuple[NDArray, NDArray]:
+    """Find orthonormal vectors near the leading singular ones, in no particular order.
+
+    Args:
+        matrix: float32, (m, n), finite.
+        count: Vectors a side, at most min(m, n).
+
+    Returns:
+        Left and right ones: float64, (count, m) and (count, n). Those that the matrix does not have are zeros.
+
+    References:
+        Halko, Martinsson and Tropp, SIAM Review 2011, algorithm 4.4 (randomized subspace iteration).
+    """
+    bits = _num_bits(matrix.shape)
+    exact = _to_integers(matrix, bits)
+    right = _random_vectors(count, matrix.shape[1])
+    for _ in range(2):
+        left = orthonormalize(_multiply(_rows_to_integers(right, bits), exact.transposed()))
+        right = orthonormalize(_multiply(_to_integers(left, bits), exact))
+    return left, right
+
+
+def project(vectors: NDArray, directions: NDArray) -> NDArray:
+    """Return the coefficients of vectors (r, n) along orthonormal directions (k, n): float64, (r, k)."""
+    bits = _num_bits(directions.shape)
+    return _multiply(_to_integers(vectors, bits), _to_integers(directions, bits).transposed())
+
+
+def expand(coefficients: NDArray, directions: NDArray) -> NDArray:
+    """Return the vectors with these coefficients (r, k) along directions (k, n): float64, (r, n)."""
+    bits = _num_bits(directions.shape)
+    return _multiply(_to_integers(coefficients, bits), _to_integers(directions, bits))
+
+
+def _num_bits(shape: tuple[int, ...]) -> int:
+    """Return how many bits two factors may have, so that sums over any axis are never rounded."""
+    return (_MANTISSA_BITS - ceil(log2(max(shape)))) // 2
 
 
 class _Integers(NamedTuple):
@@ -61,7 +100,7 @@ class _Integers(NamedTuple):
 
 def _to_integers(values: NDArray, bits: int) -> _Integers:
     """Round to multiples of a power of two, the largest magnitude to at most ``2^bits`` of them."""
-    largest = max(float(values.max()), -float(values.min()))
+    largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
     _, exponent = np.frexp(largest)
     unit = 2.0 ** (int(exponent) - bits)
     integers = np.divide(values, unit, dtype=np.float64)
@@ -89,7 +128,7 @@ def _random_vectors(count: int, size: int) -> NDArray:
     return words[: count * size].reshape(count, size) * 2.0**-31
 
 
-def _orthonormalize(vectors: NDArray) -> NDArray:
+def orthonormalize(vectors: NDArray) -> NDArray:
     """Return orthonormal rows (Gram-Schmidt, twice); a row that depends on those before it becomes zeros."""
     rows = vectors.copy()
     for i, row in enumerate(rows):

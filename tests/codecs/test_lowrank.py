@@ -50,7 +50,7 @@ def test_vectors_and_small_matrices_pass_through():
 @given(st.integers(1, 6), st.lists(st.lists(st.integers(0, 6), max_size=3), max_size=6))
 def test_factors_are_laid_out_without_gaps(rank, shapes):
     spec = fedcomp.ModelSpec.of({f"t{i}": np.zeros(shape, np.float32) for i, shape in enumerate(shapes)})
-    cuts = LowRank.cuts_after(layout_of(spec, 0).coded.cuts, rank)
+    cuts = LowRank.cuts_after(layout_of(spec, 0).coded.cuts, (rank,))
     assert cuts.size <= layout_of(spec, 0).coded.size
     assert cuts.channels[0] == cuts.tensors[0] == 0
     assert cuts.channels[-1] == cuts.tensors[-1]
@@ -98,7 +98,7 @@ def frame_of(*stages, values):
     return write_frame(Frame(Binding(), SPEC.fingerprint, stages, (section,)))
 
 
-@pytest.mark.parametrize("args", [(), (0,), (65,), (1 << 60,), (2, 2)])
+@pytest.mark.parametrize("args", [(), (0,), (65,), (1 << 60,), (2, 2), (2, 0, 1), (2, 65, 1), (2, 2, 5), (2, 2, 1, 1)])
 def test_impossible_ranks_are_refused(args):
     with pytest.raises(FrameMalformed):
         fedcomp.decode(frame_of(StageHeader(25, args), StageHeader(32), values=[0.0] * 16), SPEC)
