@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from fedcomp.codecs.groups import PIECE, root_mean_square
-from fedcomp.codecs.levels import level_means, look_up
+from fedcomp.codecs.levels import look_up
 from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
 from fedcomp.errors import InvalidValues
 from fedcomp.wire import SectionKind
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _TINY, _MAX = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
-_LARGEST_STEP = 1000.0
+_SMALLEST_STEP, _LARGEST_STEP = 1e-6, 1e6
+_MOST_LEVELS = 127
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,11 @@ class DeadZone:
     """Round with a bias towards zero, and decode to centroids.
 
     ``q = sign(x) * floor(|x| / step + 1/2 - zone)``, at most `largest` in size. What falls on a symbol decodes to the
-    mean of the values that do, so a wider zero costs little error and saves much entropy. One step for the model is
-    what reverse water-filling asks for: tensors with small updates are mostly zeros.
+    mean magnitude of the values that do, so a wider zero costs little error and saves much entropy. One step for the
+    model is what reverse water-filling asks for: tensors with small updates are mostly zeros.
+
+    A small update has few symbols, so its table counts: only levels that are used have an entry, both signs share it,
+    and an entry is a byte, where in its cell the centroid is.
 
     Args:
         step: In root mean squares of the fresh update (see `Codec.encode`), above 0.
@@ -51,9 +55,9 @@ class DeadZone:
     error_bound: ClassVar[float] = 1.0
     needs_sparsifier: ClassVar[bool] = False
 
-    step: float = parameter(above=0.0, maximum=_LARGEST_STEP)
+    step: float = parameter(minimum=_SMALLEST_STEP, maximum=_LARGEST_STEP)
     zone: float = parameter(0.2, minimum=0.0, maximum=0.5)
-    largest: int = parameter(31, minimum=1, maximum=127)
+    largest: int = parameter(_MOST_LEVELS, minimum=1, maximum=_MOST_LEVELS)
 
     def __post_init__(self) -> None:
         check_parameters(self)
@@ -65,12 +69,22 @@ class DeadZone:
 
     def rescaled(self, factor: float) -> Self:
         """Return the stage with another step."""
-        return replace(self, step=min(self.step * factor, _LARGEST_STEP))
+        return replace(self, step=min(max(self.step * factor, _SMALLEST_STEP), _LARGEST_STEP))
+
+    def scaled(self, amount: float) -> Self:
+        """Return the stage with a step that makes for about `amount` times as many bytes."""
+        return self.rescaled(1 / amount)
+
+    def fitted(self, values: NDArray) -> Self:
+        """Return the stage with no more symbols than these values make use of, and the same step for them."""
+        level = np.float32(_extreme(values)) / self._absolute_step(values) + np.float32(0.5 - self.zone)
+        return replace(self, largest=int(np.clip(level, 1, self.largest)))
 
     def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:
-        """Return the centroids of all symbols and the symbols, shifted to be unsigned."""
-        step = np.float32(min(max(self.step * root_mean_square(values), _TINY), _MAX))
+        """Return step and centroids, and the symbols, shifted to be unsigned."""
+        step = self._absolute_step(values)
         symbols, sizes = np.empty(values.size, np.uint8), np.empty(PIECE, np.float32)
+        counts, sums = np.zeros(self.largest + 1), np.zeros(self.largest + 1)
         for left in range(0, values.size, PIECE):
             piece = values[left : left + PIECE]
             level = sizes[: piece.size]
@@ -78,23 +92,25 @@ class DeadZone:
             level += np.float32(0.5 - self.zone)
             np.floor(level, out=level)
             np.minimum(level, np.float32(self.largest), out=level)
+            used = np.flatnonzero(level)
+            used_levels = level[used].astype(np.intp)
+            counts += np.bincount(used_levels, minlength=counts.size)
+            sums += np.bincount(used_levels, weights=np.abs(piece[used]), minlength=counts.size)
             symbols[left : left + PIECE] = np.copysign(level, piece, out=level).astype(np.int8).view(np.uint8)
         symbols += np.uint8(self.largest)  # wraps, as it should
-        centroids = level_means(values, symbols, np.zeros(self._num_levels), passed_over=self.largest)
-        return {SectionKind.TABLES: centroids.astype(np.float32), SectionKind.VALUES: symbols}
+        return {SectionKind.TABLES: _write_table(step, sums / np.maximum(counts, 1)), SectionKind.VALUES: symbols}
 
     def expected(self, count: int, cuts: Cuts) -> Mapping[SectionKind, ArraySpec]:
-        """Return one centroid a symbol there is, and one symbol a value."""
+        """Return a byte a level and two numbers, and one symbol a value."""
         return {
-            SectionKind.TABLES: ArraySpec("float32", self._num_levels),
+            SectionKind.TABLES: ArraySpec("uint8", 8 + self.largest - 1),
             SectionKind.VALUES: ArraySpec("uint8", count),
         }
 
     def dequantize(self, arrays: Arrays, cuts: Cuts) -> NDArray:
         """Return the centroids of the symbols; raises `InvalidValues` for one that is not finite, or not there."""
-        centroids = arrays[SectionKind.TABLES]
-        if not np.isfinite(centroids).all():
-            raise InvalidValues("a centroid is NaN or infinite")
+        magnitudes = _read_table(arrays[SectionKind.TABLES])
+        centroids = np.concatenate([-magnitudes[:0:-1], magnitudes])
         return look_up(arrays[SectionKind.VALUES], centroids)
 
     def wire_args(self) -> tuple[int, ...]:
@@ -105,10 +121,40 @@ class DeadZone:
     def from_wire(cls, args: tuple[int, ...]) -> Self:
         """Rebuild the stage, as far as a decoder needs it."""
         (largest,) = args
-        if not 1 <= largest <= 127:
+        if not 1 <= largest <= _MOST_LEVELS:
             raise ValueError(f"deadzone with symbols to {largest}")
         return cls(step=1.0, largest=largest)
 
-    @property
-    def _num_levels(self) -> int:
-        return 2 * self.largest + 1
+    def _absolute_step(self, values: NDArray) -> np.float32:
+        step = self.step * root_mean_square(values)
+        if self.largest == _MOST_LEVELS:  # fewer are a choice: then large values are clipped
+            step = max(step, _extreme(values) / _MOST_LEVELS)
+        return np.float32(min(max(step, _TINY), _MAX))
+
+
+def _extreme(values: NDArray) -> float:
+    return max(float(values.max(initial=0)), -float(values.min(initial=0)))
+
+
+_CELL = 1.5 / 255
+"""Bytes divide what a level's values may be, in steps: from half a one below the level to a whole one above."""
+
+
+def _write_table(step: np.float32, centroids: NDArray) -> NDArray:
+    """Write step and centroids as bytes; that of the last level, whose values have no bound, as it is."""
+    levels = np.arange(1, centroids.size - 1)
+    places = np.rint((centroids[1:-1] / float(step) - (levels - 0.5)) / _CELL).clip(0, 255)
+    ends = np.array([step, min(centroids[-1], _MAX)], "<f4").view(np.uint8)
+    return np.concatenate([ends, places.astype(np.uint8)])
+
+
+def _read_table(table: NDArray) -> NDArray:
+    """Return the magnitude of each level, float32, from 0."""
+    step, last = np.ascontiguousarray(table[:8]).view("<f4")
+    if not (np.isfinite(step) and step > 0 and np.isfinite(last) and last >= 0):
+        raise InvalidValues(f"step {step} or largest centroid {last} is negative or not finite")
+    levels = np.arange(1, table.size - 7)
+    inner = float(step) * (levels - 0.5 + table[8:] * _CELL)
+    if inner.size and inner[-1] > _MAX:
+        raise InvalidValues(f"a centroid is beyond float32: step {step}, {levels.size} levels")
+    return np.concatenate([[0.0], inner, [last]]).astype(np.float32)

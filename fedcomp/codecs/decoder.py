@@ -136,10 +136,22 @@ def _check_kinds(found: tuple[Section, ...], stages: _Stages, layout: Layout) ->
         optional.add(SectionKind.ACTIVITY)
     if stages.quantizer.centre is not None and SectionKind.VALUES in wanted:
         optional.add(SectionKind.SIGNS)
+        if stages.num_selected is None and SectionKind.COUNT in sections:
+            return _check_scattered(sections, wanted)
     if wanted != sections.keys() - optional:
         raise FrameMalformed(
             f"frame has sections {sorted(kind.name for kind in sections)}, expected {sorted(k.name for k in wanted)}"
         )
+    return sections
+
+
+def _check_scattered(
+    sections: dict[SectionKind, list[Section]], wanted: set[SectionKind]
+) -> dict[SectionKind, list[Section]]:
+    """Check that symbols which mean zero are left out altogether: with them, their values' places and signs."""
+    scattered = {SectionKind.POSITIONS, SectionKind.SIGNS, SectionKind.VALUES}
+    if sections.keys() - {SectionKind.COUNT} not in (wanted | scattered, wanted - scattered):
+        raise FrameMalformed(f"frame of scattered symbols has sections {sorted(kind.name for kind in sections)}")
     return sections
 
 

@@ -47,7 +47,7 @@ class ByteLedger:
         return cls(
             header=num_bytes - sum(size.values()),
             kept=size[SectionKind.KEPT_FLOATS] + size[SectionKind.KEPT_INTS],
-            positions=size[SectionKind.POSITIONS],
+            positions=size[SectionKind.POSITIONS] + size[SectionKind.COUNT],
             activity=size[SectionKind.ACTIVITY],
             tables=size[SectionKind.TABLES],
             values=size[SectionKind.VALUES],

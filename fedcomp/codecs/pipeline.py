@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,8 +13,9 @@ from fedcomp.codecs.groups import root_mean_square
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.layout import flatten_finite, layout_of
 from fedcomp.codecs.ledger import ByteLedger
+from fedcomp.codecs.rate import fit_budget
 from fedcomp.codecs.sections import code_positions, code_values
-from fedcomp.codecs.stage import Relative
+from fedcomp.codecs.stage import Fitted, Relative, Scalable
 from fedcomp.codecs.trainable import Trainable
 from fedcomp.codecs.warmup import Warmup
 from fedcomp.errors import UsageError, WrongCodec
@@ -21,9 +23,11 @@ from fedcomp.types import ModelSpec
 from fedcomp.wire import (
     Binding,
     Frame,
+    FrameLimits,
     Section,
     SectionKind,
     StageHeader,
+    read_frame,
     write_frame,
 )
 
@@ -112,6 +116,20 @@ class Codec:
             sparsifier = sparsifier.rescaled(fresh_share)
         return replace(self, quantizer=quantizer, sparsifier=sparsifier)
 
+    def _scaled(self, amount: float) -> Codec:
+        """Return the codec that sends about `amount` times as much."""
+        sparsifier, quantizer = self.sparsifier, self.quantizer
+        if isinstance(sparsifier, Scalable):
+            return replace(self, sparsifier=sparsifier.scaled(amount))
+        if isinstance(quantizer, Scalable):
+            return replace(self, quantizer=quantizer.scaled(amount))
+        return self
+
+    @property
+    def is_scalable(self) -> bool:
+        """Whether there is a stage that can be made to send more or less: what a budget needs."""
+        return isinstance(self.sparsifier, Scalable) or isinstance(self.quantizer, Scalable)
+
     def _stages(self) -> list[Stage]:
         stages: tuple[Stage | None, ...] = (
             self.trainable,
@@ -131,6 +149,7 @@ class Codec:
         context: CodingContext | None = None,
         previous: bytes | None = None,
         fresh: ModelDelta | None = None,
+        budget: int | None = None,
     ) -> EncodedUpdate:
         """Encode one update.
 
@@ -143,37 +162,50 @@ class Codec:
             fresh: What of `delta` is new, where it holds a residual, too. Steps and thresholds in root mean squares
                 then are in those of `fresh`: in those of the sum they would grow with the residual, which would grow
                 in turn, until next to nothing is sent.
+            budget: Most bytes that the frame may have: then steps, thresholds and densities are scaled until it has
+                little less.
 
         Raises:
             EncodeError: A value is not finite, or an integer tensor does not fit 64 bits.
-            UsageError: A stochastic stage has no rng.
+            UsageError: A stochastic stage has no rng, or the budget is too small, or no stage can be scaled.
         """
+        if budget is not None and not self.is_scalable:
+            raise UsageError(f"{self} can't keep to a budget: it has neither a sparsifier nor deadzone")
         spec = ModelSpec.of(delta)
         frozen = self.trainable.find_frozen(delta) if self.trainable else frozenset[int]()
         layout = layout_of(spec, self.keep.below, frozen)
-        codec = self._for_round(context)
-        if fresh is not None and any(isinstance(stage, Relative) for stage in self._stages()):
-            codec = codec._for_share(_fresh_share(*(flatten_finite(layout.coded, part) for part in (fresh, delta))))
+        values = flatten_finite(layout.coded, delta)
         kept = self.keep.narrow(flatten_finite(layout.kept, delta))
         integers = layout.integers.flatten(delta, "int64")
+        stages = [StageHeader(Trainable.wire_id, Trainable.wire_args(frozen))] if frozen else []
+        if self.keep.below:
+            stages.append(StageHeader(self.keep.wire_id, (self.keep.below, kept.itemsize * 8)))
+        plain = _plain_sections({SectionKind.KEPT_FLOATS: kept, SectionKind.KEPT_INTS: integers})
+        codec = self._for_round(context)
+        if fresh is not None and any(isinstance(stage, Relative) for stage in self._stages()):
+            codec = codec._for_share(_fresh_share(flatten_finite(layout.coded, fresh), values))
         before = None if self.is_stateless or previous is None else decode_transformed(previous, spec)
         known = context.known(layout.coded) if context else None
-        stages, sections = codec._code(flatten_finite(layout.coded, delta), layout.coded.cuts, rng, before, known)
-        if self.keep.below:
-            stages.insert(0, StageHeader(self.keep.wire_id, (self.keep.below, kept.itemsize * 8)))
-        if frozen:
-            stages.insert(0, StageHeader(Trainable.wire_id, Trainable.wire_args(frozen)))
-        sections += _plain_sections({SectionKind.KEPT_FLOATS: kept, SectionKind.KEPT_INTS: integers})
-        sections.sort(key=lambda section: section.kind)
         binding = context.binding if context else Binding()
-        frame = Frame(binding, spec.fingerprint, tuple(stages), tuple(sections))
-        data = write_frame(frame)
-        return EncodedUpdate(data, ByteLedger.of(frame, len(data)))
+        prepare = functools.partial(
+            Codec._prepare, values=values, cuts=layout.coded.cuts, rng=rng, before=before, known=known
+        )
+        prepared = prepare(codec)
 
-    def _code(
+        def write(amount: float) -> bytes:
+            scaled = codec._scaled(amount)
+            ready = prepared if scaled.sparsifier == codec.sparsifier else prepare(scaled)
+            more_stages, sections = scaled._quantize(ready, rng)
+            sections = sorted(plain + sections, key=lambda section: section.kind)
+            return write_frame(Frame(binding, spec.fingerprint, (*stages, *more_stages), tuple(sections)))
+
+        data = write(1.0) if budget is None else fit_budget(write, budget)
+        return EncodedUpdate(data, ByteLedger.of(read_frame(data, FrameLimits()), len(data)))
+
+    def _prepare(
         self, values: NDArray, cuts: Cuts, rng: Generator | None, before: NDArray | None, known: Known | None
-    ) -> tuple[list[StageHeader], list[Section]]:
-        """Sparsify, transform, quantize and entropy-code a flat vector."""
+    ) -> _Prepared:
+        """Sparsify and transform a flat vector."""
         stages, sections = [], []
         if self.sparsifier:
             positions, values, seed = self.sparsifier.select(values, cuts, rng)
@@ -186,15 +218,22 @@ class Codec:
             values, key = self.transform.apply(values, cuts, rng=rng, previous=before, known=known)
             cuts = self.transform.cuts_after(cuts, key)
             stages.append(StageHeader(self.transform.wire_id, key))
-        arrays = dict(self.quantizer.quantize(values, cuts, rng))
-        stages.append(StageHeader(self.quantizer.wire_id, self.quantizer.wire_args()))
+        return _Prepared(values, cuts, tuple(stages), tuple(sections))
+
+    def _quantize(self, prepared: _Prepared, rng: Generator | None) -> tuple[list[StageHeader], list[Section]]:
+        """Quantize and entropy-code what is prepared."""
+        quantizer = self.quantizer.fitted(prepared.values) if isinstance(self.quantizer, Fitted) else self.quantizer
+        arrays = dict(quantizer.quantize(prepared.values, prepared.cuts, rng))
+        stages = [*prepared.stages, StageHeader(quantizer.wire_id, quantizer.wire_args())]
         symbols = arrays.pop(SectionKind.VALUES, None)
-        sections += code_values(symbols, None if self.sparsifier else cuts, self.quantizer.centre)
-        return stages, sections + _plain_sections(arrays)
+        coded = code_values(symbols, None if self.sparsifier else prepared.cuts, quantizer.centre)
+        return stages, [*prepared.sections, *coded, *_plain_sections(arrays)]
 
     def check_stages(self, headers: tuple[StageHeader, ...]) -> None:
         """Raise `WrongCodec` unless a frame's stages are those that this codec writes."""
-        asked: list[tuple[int, tuple[int, ...]]] = [(self.quantizer.wire_id, self.quantizer.wire_args())]
+        # What is fitted to the values has arguments that its own `from_wire` checks.
+        own_args = () if isinstance(self.quantizer, Fitted) else self.quantizer.wire_args()
+        asked: list[tuple[int, tuple[int, ...]]] = [(self.quantizer.wire_id, own_args)]
         asked[:0] = [(stage.wire_id, ()) for stage in (self.sparsifier, self.transform) if stage]
         if self.keep.below:
             asked.insert(0, (self.keep.wire_id, (self.keep.below,)))
@@ -204,6 +243,15 @@ class Codec:
         )
         if not as_asked:
             raise WrongCodec(f"frame has stages {[(s.id, *s.args) for s in headers]}, expected those of {self}")
+
+
+class _Prepared(NamedTuple):
+    """An update up to its quantizer: what is left to quantize, and what of the frame is there already."""
+
+    values: NDArray
+    cuts: Cuts
+    stages: tuple[StageHeader, ...]
+    sections: tuple[Section, ...]
 
 
 def _plain_sections(arrays: Arrays) -> list[Section]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -52,6 +52,10 @@ class RandK:
     def error_bound(self) -> float:
         """What is left out is never more than there is, unless what is kept is enlarged."""
         return inf if self.unbiased else 1.0
+
+    def scaled(self, amount: float) -> Self:
+        """Return the stage with another density."""
+        return replace(self, density=min(self.density * amount, 1.0))
 
     def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
         """Draw positions; raises `UsageError` without an rng."""

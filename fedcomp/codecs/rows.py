@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -41,6 +41,10 @@ class Rows:
 
     def __post_init__(self) -> None:
         check_parameters(self)
+
+    def scaled(self, amount: float) -> Self:
+        """Return the stage with another density."""
+        return replace(self, density=min(self.density * amount, 1.0))
 
     def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
         """Choose whole channels; of equal ones the first."""

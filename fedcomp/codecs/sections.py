@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fedcomp.codecs import cropping, grouping, signs
 from fedcomp.codecs.entropy import compress, decompress
 from fedcomp.codecs.positions import gaps_to_positions, positions_to_gaps
 from fedcomp.codecs.stage import ArraySpec
-from fedcomp.errors import FrameMalformed
+from fedcomp.errors import FrameMalformed, InvalidValues
 from fedcomp.wire import Section, SectionKind
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _FEWEST_LINES = 64
 _FEWEST_POSITIONS = 64
+_DENSEST_SCATTER = 4
+"""Where more than one in so many symbols is no zero, coding all of them takes fewer bytes."""
 
 
 def code_positions(positions: NDArray, cuts: Cuts) -> list[Section]:
@@ -73,11 +77,10 @@ def code_values(values: NDArray | None, cuts: Cuts | None, centre: int | None) -
     if cuts is None:
         plain = [Section(SectionKind.VALUES, *compress(values))]
         return plain if centre is None else min(plain, _code_split(values, centre), key=_num_bytes)
-    if values.dtype.kind == "u" and grouping.count_lines(cuts) >= _FEWEST_LINES:
-        classes = grouping.classify_lines(values, cuts, centre)
-        if grouping.is_worth_it(values, cuts, classes):
-            return _code_grouped(values, cuts, classes, centre)
-    return [Section(SectionKind.VALUES, *compress(values))]
+    candidates = [_code_whole(values, cuts, centre)]
+    if centre is not None and _DENSEST_SCATTER * np.count_nonzero(values != centre) < values.size:
+        candidates.append(_code_scattered(values, centre))
+    return min(candidates, key=_num_bytes)
 
 
 def decode_values(
@@ -88,6 +91,8 @@ def decode_values(
     Raises:
         FrameError: The sections do not hold what is expected.
     """
+    if SectionKind.COUNT in sections and centre is not None:
+        return _decode_scattered(sections, expected, centre)
     if SectionKind.ACTIVITY in sections and cuts is not None:
         lines = ArraySpec("uint8", grouping.count_lines(cuts))
         (classes,) = _decompress(sections[SectionKind.ACTIVITY], [lines])
@@ -100,6 +105,47 @@ def decode_values(
         return values
     (packed,) = _decompress(sections[SectionKind.SIGNS], [ArraySpec("uint8", signs.packed_size(values))])
     return signs.join_signs(values, packed, centre)
+
+
+def _code_whole(values: NDArray, cuts: Cuts, centre: int | None) -> list[Section]:
+    if values.dtype.kind == "u" and grouping.count_lines(cuts) >= _FEWEST_LINES:
+        classes = grouping.classify_lines(values, cuts, centre)
+        if grouping.is_worth_it(values, cuts, classes):
+            return _code_grouped(values, cuts, classes, centre)
+    return [Section(SectionKind.VALUES, *compress(values))]
+
+
+def _code_scattered(symbols: NDArray, centre: int) -> list[Section]:
+    """Code where the symbols are that do not mean zero, and these alone."""
+    magnitudes, packed = signs.split_signs(symbols, centre)
+    positions = np.flatnonzero(magnitudes)
+    if not positions.size:
+        return [Section(SectionKind.COUNT, *compress(np.zeros(1, np.uint32)))]
+    return [
+        Section(SectionKind.COUNT, *compress(np.array([positions.size], np.uint32))),
+        Section(SectionKind.POSITIONS, *compress(positions_to_gaps(positions))),
+        Section(SectionKind.SIGNS, *compress(packed)),
+        Section(SectionKind.VALUES, *compress(magnitudes[positions] - magnitudes.dtype.type(1))),
+    ]
+
+
+def _decode_scattered(sections: Mapping[SectionKind, Sequence[Section]], expected: ArraySpec, centre: int) -> NDArray:
+    (counted,) = _decompress(sections[SectionKind.COUNT], [ArraySpec("uint32", 1)])
+    count = int(counted[0])
+    if count > expected.length:
+        raise FrameMalformed(f"{count} of {expected.length} symbols do not mean zero")
+    if (count > 0) != (SectionKind.POSITIONS in sections):
+        raise FrameMalformed(f"{count} symbols do not mean zero, and their sections are there or not")
+    if not count:
+        return np.full(expected.length, centre, expected.dtype)
+    magnitudes = np.zeros(expected.length, expected.dtype)
+    (gaps,) = _decompress(sections[SectionKind.POSITIONS], [ArraySpec("uint32", count)])
+    (above_one,) = _decompress(sections[SectionKind.VALUES], [ArraySpec(expected.dtype, count)])
+    if above_one.max() == np.iinfo(above_one.dtype).max:
+        raise InvalidValues("a magnitude is beyond the symbols' range")
+    magnitudes[gaps_to_positions(gaps, expected.length)] = above_one + above_one.dtype.type(1)
+    (packed,) = _decompress(sections[SectionKind.SIGNS], [ArraySpec("uint8", -(-count // 8))])
+    return signs.join_signs(magnitudes, packed, centre)
 
 
 def _code_split(symbols: NDArray, centre: int) -> list[Section]:

@@ -178,6 +178,24 @@ class Relative(Protocol):
         ...
 
 
+@runtime_checkable
+class Scalable(Protocol):
+    """A stage with a knob for how much it sends."""
+
+    def scaled(self, amount: float) -> Self:
+        """Return the stage that sends about `amount` times as much, as far as the knob goes; more is never less."""
+        ...
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A quantizer whose wire arguments follow the values."""
+
+    def fitted(self, values: NDArray) -> Self:
+        """Return the stage as it is for these values."""
+        ...
+
+
 def parameter(
     default: Any = MISSING,
     *,

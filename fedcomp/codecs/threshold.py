@@ -48,6 +48,10 @@ class Threshold:
         """Return the stage with another threshold."""
         return replace(self, sigmas=min(self.sigmas * factor, _LARGEST_SIGMAS))
 
+    def scaled(self, amount: float) -> Self:
+        """Return the stage with another threshold; how much more that sends depends on the values' tails."""
+        return self.rescaled(1 / amount)
+
     def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
         """Choose by magnitude; deterministic."""
         limit = self.sigmas * root_mean_square(values)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -42,6 +42,10 @@ class TopK:
 
     def __post_init__(self) -> None:
         check_parameters(self)
+
+    def scaled(self, amount: float) -> Self:
+        """Return the stage with another density."""
+        return replace(self, density=min(self.density * amount, 1.0))
 
     def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
         """Choose the largest magnitudes; deterministic."""

@@ -32,6 +32,7 @@ class SectionKind(enum.IntEnum):
     VALUES = 5
     SIGNS = 6
     ACTIVITY = 7
+    COUNT = 8
 
 
 @dataclass(frozen=True, slots=True)

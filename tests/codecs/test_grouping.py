@@ -30,14 +30,14 @@ def cuts_of(delta):
     return layout_of(fedcomp.ModelSpec.of(delta), 0).coded.cuts
 
 
-@pytest.mark.parametrize("text", ["uniform(bits=8)", "uniform(bits=4)", "deadzone(step=1)", "uniform(bits=11)", "log"])
+@pytest.mark.parametrize("text", ["uniform(bits=8)", "uniform(bits=6)", "deadzone(step=0.1)", "uniform(bits=11)", "log"])
 def test_structure_pays_and_comes_back(text):
     delta = structured_delta()
     codec, spec = fedcomp.codec(text), fedcomp.ModelSpec.of(delta)
     frame = codec.encode(delta).frame
-    values = [s for s in read_frame(frame, FrameLimits()).sections if s.kind == SectionKind.VALUES]
+    kinds = [section.kind for section in read_frame(frame, FrameLimits()).sections]
     if text != "log":  # its blocks have scales of their own, and leave less to gain
-        assert len(values) > 2
+        assert kinds.count(SectionKind.VALUES) > 2
     shuffled = np.random.default_rng(1).permutation(delta["weight"].reshape(-1)).reshape(delta["weight"].shape)
     if "log" not in text:
         assert len(frame) < 0.9 * len(codec.encode(delta | {"weight": shuffled}).frame)
@@ -100,7 +100,7 @@ def test_a_class_out_of_range_is_refused():
 def test_groups_that_do_not_fit_the_classes_are_refused():
     delta = structured_delta()
     spec = fedcomp.ModelSpec.of(delta)
-    frame = read_frame(fedcomp.codec("uniform(bits=4)").encode(delta).frame, FrameLimits())
+    frame = read_frame(fedcomp.codec("uniform(bits=6)").encode(delta).frame, FrameLimits())
     values = [s for s in frame.sections if s.kind == SectionKind.VALUES]
     others = [s for s in frame.sections if s.kind < SectionKind.VALUES]
     (activity,) = [s for s in frame.sections if s.kind == SectionKind.ACTIVITY]

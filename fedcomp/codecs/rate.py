@@ -1,0 +1,79 @@
+"""Rate control: the finest encoding that fits a budget of bytes."""
+
+from __future__ import annotations
+
+from math import log2
+from typing import TYPE_CHECKING, NamedTuple
+
+from fedcomp.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TARGET, _ENOUGH = 0.993, 0.985
+"""Shares of the budget: what is aimed at, and with what the search is content."""
+_MOST_ATTEMPTS = 30
+_FARTHEST = 24.0
+_CLOSEST = 2.0**-14
+
+
+class _Attempt(NamedTuple):
+    """How finely something was encoded, as a binary logarithm, and what came out."""
+
+    fineness: float
+    frame: bytes
+
+    @property
+    def log_size(self) -> float:
+        return log2(len(self.frame))
+
+
+def fit_budget(encode: Callable[[float], bytes], budget: int) -> bytes:
+    """Find an encoding of at most `budget` bytes, and of little less where there is that much to say.
+
+    Bytes grow about in proportion to the amount, so the search is a secant's in logarithms, kept between the finest
+    encoding that fits and the coarsest that does not.
+
+    Args:
+        encode: Returns the bytes for an amount relative to 1; a larger amount gives no fewer bytes, as a rule.
+        budget: In bytes.
+
+    Raises:
+        UsageError: Not even the coarsest encoding fits.
+    """
+    fits: _Attempt | None = None
+    over: _Attempt | None = None
+    fineness = 0.0
+    for _ in range(_MOST_ATTEMPTS):
+        attempt = _Attempt(fineness, encode(2.0**fineness))
+        if len(attempt.frame) > budget:
+            over = attempt
+        else:
+            grew = fits is None or len(attempt.frame) > len(fits.frame)
+            fits = attempt if grew else fits
+            if len(attempt.frame) >= _ENOUGH * budget or not (grew or over):
+                break
+        following = _next_fineness(fits, over, log2(_TARGET * budget))
+        if following is None:
+            break
+        fineness = following
+    if fits is None:
+        smallest = len(over.frame) if over else 0
+        raise UsageError(f"{budget} bytes are too small a budget: the coarsest encoding has {smallest}")
+    return fits.frame
+
+
+def _next_fineness(fits: _Attempt | None, over: _Attempt | None, target: float) -> float | None:
+    """Return where to try next; None if it is of no use."""
+    if fits and over:
+        width = over.fineness - fits.fineness
+        if width < _CLOSEST:
+            return None
+        share = (target - fits.log_size) / (over.log_size - fits.log_size)
+        return fits.fineness + min(max(share, 0.05), 0.95) * width
+    last = fits or over
+    if last is None:
+        return 0.0
+    away = target - last.log_size
+    fineness = last.fineness + (1.2 * away if abs(away) < 4 else 4 if away > 0 else -4) + (0.1 if away > 0 else -0.1)
+    return fineness if abs(fineness) <= _FARTHEST else None
