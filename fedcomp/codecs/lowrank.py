@@ -35,7 +35,7 @@ class LowRank:
     A component travels as two vectors, the left and the right singular vector, **both** multiplied by the singular
     value: then a quantization error of one size does the same harm wherever it falls, so that one step for the whole
     model (`deadzone`) is reverse water-filling over the components of all tensors, and those below the step vanish.
-    Vectors, and matrices that are no larger than their factors, pass through.
+    A matrix with fewer rows or columns has as many components as those; vectors pass through.
 
     Where both ends hold earlier models (`CodingContext.references`), a vector travels as its coefficients along the
     directions in which training has moved the matrix since then, and what is left beside them. That is more numbers,
@@ -92,11 +92,11 @@ class LowRank:
                 factors[block.factors] = values[block.values]
                 continue
             directions = block.directions(known)
-            start = directions.right[: self.rank] if directions.right.size else None
+            start = directions.right[: block.rank] if directions.right.size else None
             if previous is not None:
                 start = block.right(previous).beside
             matrix = values[block.values].reshape(block.matrix.rows, block.matrix.columns)
-            left, right = leading_components(matrix, self.rank, start)
+            left, right = leading_components(matrix, block.rank, start)
             block.left(factors).write(left, directions.left)
             block.right(factors).write(right, directions.right)
         return factors, key
@@ -167,6 +167,7 @@ class _Block(NamedTuple):
 
     matrix: Matrix
     factors: slice
+    is_factored: bool
     rank: int
     num_directions: tuple[int, int]
     num_each: int
@@ -174,10 +175,6 @@ class _Block(NamedTuple):
     @property
     def values(self) -> slice:
         return self.matrix.where
-
-    @property
-    def is_factored(self) -> bool:
-        return _is_worth_it(self.matrix, self.rank)
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -209,20 +206,18 @@ class _Block(NamedTuple):
         return _Vectors(along.reshape(self.rank, -1), beside.reshape(self.rank, length))
 
 
-def _is_worth_it(matrix: Matrix, rank: int) -> bool:
-    return rank * (matrix.rows + matrix.columns) < matrix.rows * matrix.columns
-
-
 def _blocks(cuts: Cuts, key: tuple[int, ...]) -> Iterator[_Block]:
     """Yield the tensors, and where each one's vectors are."""
-    rank, count, num_references = (*key, 0, 0)[:3]
+    most, each, num_references = (*key, 0, 0)[:3]
     position = 0
     for matrix in cuts.matrices:
-        size, sides = matrix.rows * matrix.columns, (0, 0)
-        if _is_worth_it(matrix, rank):
-            sides = count_directions((matrix.rows, matrix.columns), count, num_references)
-            size = rank * (matrix.rows + matrix.columns + sum(sides))
-        yield _Block(matrix, slice(position, position + size), rank, sides, count)
+        rows, columns = matrix.rows, matrix.columns
+        rank, sides, size = min(most, rows, columns), (0, 0), rows * columns
+        is_factored = min(rows, columns) > 1
+        if is_factored:
+            sides = count_directions((rows, columns), each, num_references)
+            size = rank * (rows + columns + sum(sides))
+        yield _Block(matrix, slice(position, position + size), is_factored, rank, sides, each)
         position += size
 
 

@@ -30,7 +30,9 @@ def cuts_of(delta):
     return layout_of(fedcomp.ModelSpec.of(delta), 0).coded.cuts
 
 
-@pytest.mark.parametrize("text", ["uniform(bits=8)", "uniform(bits=6)", "deadzone(step=0.1)", "uniform(bits=11)", "log"])
+@pytest.mark.parametrize(
+    "text", ["uniform(bits=8)", "uniform(bits=6)", "deadzone(step=0.1)", "uniform(bits=11)", "log"]
+)
 def test_structure_pays_and_comes_back(text):
     delta = structured_delta()
     codec, spec = fedcomp.codec(text), fedcomp.ModelSpec.of(delta)

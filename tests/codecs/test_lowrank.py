@@ -33,7 +33,7 @@ def test_a_matrix_of_that_rank_comes_back(rank):
     assert nmse(received["w"], delta["w"]) < 1e-10
 
 
-def test_vectors_and_small_matrices_pass_through():
+def test_vectors_pass_through_and_small_matrices_have_fewer_components():
     rng = np.random.default_rng(1)
     delta = {
         "bias": rng.normal(size=30).astype(np.float32),
@@ -41,9 +41,9 @@ def test_vectors_and_small_matrices_pass_through():
         "nothing": np.zeros((0, 7), np.float32),
         "w": product(2),
     }
-    _, received = roundtrip("lowrank(rank=2) | float32", delta)
+    _, received = roundtrip("lowrank(rank=3) | float32", delta)
     np.testing.assert_array_equal(received["bias"], delta["bias"])
-    np.testing.assert_array_equal(received["thin"], delta["thin"])
+    assert nmse(received["thin"], delta["thin"]) < 1e-10
     assert nmse(received["w"], delta["w"]) < 1e-10
 
 
@@ -51,7 +51,7 @@ def test_vectors_and_small_matrices_pass_through():
 def test_factors_are_laid_out_without_gaps(rank, shapes):
     spec = fedcomp.ModelSpec.of({f"t{i}": np.zeros(shape, np.float32) for i, shape in enumerate(shapes)})
     cuts = LowRank.cuts_after(layout_of(spec, 0).coded.cuts, (rank,))
-    assert cuts.size <= layout_of(spec, 0).coded.size
+    assert cuts.size <= 2 * layout_of(spec, 0).coded.size
     assert cuts.channels[0] == cuts.tensors[0] == 0
     assert cuts.channels[-1] == cuts.tensors[-1]
     assert set(cuts.tensors.tolist()) <= set(cuts.channels.tolist())

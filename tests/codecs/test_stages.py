@@ -175,7 +175,7 @@ def test_dead_zone_decodes_to_centroids():
     rounding = 1.5 / 255 / 2 * np.sqrt(np.square(LAPLACE).mean())
     for level in np.unique(np.abs(decoded[decoded != 0])):
         found = float(np.abs(LAPLACE[np.abs(decoded) == level]).mean())
-        assert found == pytest.approx(float(level), abs=rounding * 1.01)
+        assert found == pytest.approx(float(level), abs=float(rounding) * 1.01)
 
 
 def test_blocks_and_channels_have_their_own_step():
