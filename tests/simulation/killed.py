@@ -13,7 +13,7 @@ import server.app
 from fedcomp.cli import run
 from fedcomp.flower import CompressedStrategy, RoundTraffic, checkpoint
 from fedcomp.reporting import RunFolder
-from fedcomp.simulation.state_store import FileWriter
+from fedcomp.files import FileWriter
 
 
 def die(*_args, **_kwargs):
