@@ -206,7 +206,7 @@ class Downlink:
         delta, spec = subtract_models(self._model, base), ModelSpec.of(base)
         frame = codec.encode(delta, rng=rng, context=moment).frame
         received = add_delta(base, decode(frame, spec))
-        order = ModelOrder(round=self._server_round, base=fingerprint, model=fingerprint_model(received))
+        order = ModelOrder(base=fingerprint, model=fingerprint_model(received))
         return _Parcel(base, frame, order, pack_model(frame, spec if fingerprint == NOTHING else None))
 
 

@@ -49,20 +49,22 @@ def compression_mod(
     receiver = Receiver(initial, limits or FrameLimits(), max_model_bytes)
 
     def compress(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        if ORDER_KEY not in message.content:
+            return call_next(message, context)
+        order = CompressionOrder.from_record(message.content.config_records[ORDER_KEY])
+        del message.content[ORDER_KEY]
         try:
-            receiver.receive(message, context)
+            receiver.receive(message, context, order.round)
         except FrameError as error:
             return Message(to_error(error), reply_to=message)
-        return _compress_reply(message, context, call_next)
+        return _compress_reply(message, context, call_next, order)
 
     return compress
 
 
-def _compress_reply(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    if ORDER_KEY not in message.content:
-        return call_next(message, context)
-    order = CompressionOrder.from_record(message.content.config_records[ORDER_KEY])
-    del message.content[ORDER_KEY]
+def _compress_reply(
+    message: Message, context: Context, call_next: ClientAppCallable, order: CompressionOrder
+) -> Message:
     if order.codec == NO_CODEC or not message.metadata.message_type.startswith(MessageType.TRAIN):
         return call_next(message, context)
 

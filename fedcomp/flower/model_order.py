@@ -46,12 +46,10 @@ class ModelOrder:
     """How a client shall make this round's model.
 
     Args:
-        round: Server round, from 1.
         base: Fingerprint of the model that the frame is relative to, or `NOTHING`.
         model: Fingerprint of the model that must come out.
     """
 
-    round: int
     base: int
     model: int
 

@@ -52,8 +52,13 @@ class Receiver:
     def __init__(self, initial: InitialModel | None, limits: FrameLimits, max_model_bytes: int) -> None:
         self._initial, self._limits, self._max_model_bytes = initial, limits, max_model_bytes
 
-    def receive(self, message: Message, context: Context) -> None:
+    def receive(self, message: Message, context: Context, server_round: int) -> None:
         """Put the model in the place of a message's frame, and remember it; a plain message stays as it is.
+
+        Args:
+            message: Of the server.
+            context: This client's.
+            server_round: In which the frame must have been made.
 
         Raises:
             LostModel: The frame is relative to a model that this client does not hold.
@@ -66,7 +71,7 @@ class Receiver:
         key, record = only_array_record(message.content)
         frame, spec = unpack_model(record, order.base)
         base, is_kept = self._find_base(order.base, spec, message, context)
-        moment = CodingContext(run=str(message.metadata.run_id), sender=SERVER, round=order.round, base=order.base)
+        moment = CodingContext(run=str(message.metadata.run_id), sender=SERVER, round=server_round, base=order.base)
         model = add_delta(base, decode(frame, ModelSpec.of(base), context=moment, limits=self._limits))
         if (found := fingerprint_model(model)) != order.model:
             raise LostModel(f"frame decodes to model {found:08x} here, expected {order.model:08x}")
