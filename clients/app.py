@@ -25,9 +25,17 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fedcomp.data import ImageDataset
-    from fedcomp.types import NDArray
+    from fedcomp.types import Model, NDArray
 
-app = ClientApp(mods=[compression_mod()])
+
+def initial_model(message: Message, context: Context) -> Model:
+    """Build the model that the run begins with: the configuration says all that decides about it."""
+    config = RunConfig.from_mapping(context.run_config)
+    images, _ = all_clients_images(config)
+    return get_weights(untrained_model(config.model, images.image_shape, images.num_classes, config.seed))
+
+
+app = ClientApp(mods=[compression_mod(initial=initial_model)])
 
 
 @app.train()

@@ -95,6 +95,10 @@ class RunConfig(BaseModel):
     codec: str = Field(
         "topk(density=0.08) | ternary", description="codec text, preset name, or none for plain float32 arrays"
     )
+    downlink: str = Field(NO_CODEC, description="codec of what clients are sent, as `codec`; none for plain arrays")
+    downlink_full: str = Field("q8", description="of whole models, for clients that hold none; without a transform")
+    downlink_cache_bytes: int = Field(1 << 31, ge=0, description="of clients' models that the server keeps")
+    shared_initial: bool = Field(True, description="clients build the initial model themselves: it is not sent")
     residual_decay: float = Field(1.0, ge=0, le=1, description="error feedback: what of a residual survives; 0 is off")
     momentum_correction: float = Field(0.0, ge=0, lt=1, description="DGC's momentum over a client's updates; 0 is off")
     max_update_norm: float = Field(0.0, ge=0, description="an update with a larger norm is refused; 0 is off")
@@ -118,7 +122,7 @@ class RunConfig(BaseModel):
     availability: str = Field("", description="diurnal, diurnal:HOURS or a trace FILE.csv; empty is always")
     availability_period: float = Field(86400.0, gt=0, description="simulated seconds until availability repeats")
 
-    @field_validator("codec")
+    @field_validator("codec", "downlink")
     @classmethod
     def _codec_parses(cls, text: str) -> str:
         if text != NO_CODEC:
@@ -126,6 +130,17 @@ class RunConfig(BaseModel):
                 parse_codec(text)
             except CodecSpecError as error:
                 raise ValueError(str(error)) from None
+        return text
+
+    @field_validator("downlink_full")
+    @classmethod
+    def _sends_whole_models(cls, text: str) -> str:
+        try:
+            transform = parse_codec(text).transform
+        except CodecSpecError as error:
+            raise ValueError(str(error)) from None
+        if transform:
+            raise ValueError(f"a whole model must decode alike on every machine, to the last bit: no {transform.name}")
         return text
 
     @field_validator("network")

@@ -122,7 +122,8 @@ def subtract_models(local: Model, base: Model) -> ModelDelta:
 
 def add_delta(base: Model, delta: ModelDelta) -> dict[str, NDArray]:
     """Return ``base + delta`` with `base`'s types: the inverse of `subtract_models`."""
-    return {name: (before + delta[name]).astype(before.dtype) for name, before in base.items()}
+    # NumPy's sum of two scalars is no array.
+    return {name: np.asarray(before + delta[name]).astype(before.dtype) for name, before in base.items()}
 
 
 def _working_copy(array: NDArray) -> NDArray:

@@ -14,7 +14,7 @@ from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.distillation import EnsembleTeacher
 from fedcomp.errors import RunError
-from fedcomp.flower import CheckpointFolder, CompressedStrategy, ResumableStrategy, to_array_record, to_model
+from fedcomp.flower import NO_CODEC, CheckpointFolder, CompressedStrategy, ResumableStrategy, to_array_record, to_model
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
 from fedcomp.training import evaluate, resolve_compute
@@ -63,6 +63,10 @@ def main(grid: Grid, context: Context) -> None:
     strategy = CompressedStrategy(
         build_strategy(config),
         codec=config.codec,
+        downlink=config.downlink,
+        downlink_full=config.downlink_full,
+        clients_build_initial=config.shared_initial,
+        downlink_cache_bytes=config.downlink_cache_bytes,
         residual_decay=config.residual_decay,
         momentum_correction=config.momentum_correction,
         seed=config.seed,
@@ -108,7 +112,7 @@ def main(grid: Grid, context: Context) -> None:
             "name": config.name,
             "seed": config.seed,
             "codec": strategy.codec,
-            "downlink": "none",
+            "downlink": str(strategy.downlink.codec) if strategy.downlink else NO_CODEC,
             "num_parameters": sum(values.size for values in final.values()),
         }
         folder.write_summary(recorder.summary(facts | student))

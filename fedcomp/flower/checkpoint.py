@@ -1,8 +1,9 @@
 """The checkpoint of a run: everything that decides how it goes on after a round.
 
 ``checkpoint/last.safetensors`` holds the global model, the strategy's state, what the server acknowledged to whom and
-the global generators; see `snapshot` for the format. A Grid that keeps the clients (`StatefulGrid`) adds its own, and
-may put files beside it. They are written first: the replacement of that one file is what makes a checkpoint count.
+the global generators; see `snapshot` for the format. A compressed downlink adds who holds which model, and a Grid that
+keeps the clients (`StatefulGrid`) its own; both may put files beside it. They are written first: the replacement of
+that one file is what makes a checkpoint count.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ class CheckpointFolder:
             "strategy": strategy.save_state(),
             "random": keep_random_state(),
         }
+        if strategy.downlink:
+            parts["downlink"] = strategy.downlink.save_state(self.path)
         if isinstance(grid, StatefulGrid):
             parts["grid"] = grid.save_state(self.path)
         write_snapshot(self._file, Snapshot.join(parts))
@@ -104,7 +107,12 @@ class CheckpointFolder:
         if ("grid" in snapshot.facts) != isinstance(grid, StatefulGrid):
             has, wants = ("has", "keeps none") if "grid" in snapshot.facts else ("has no", "keeps them")
             raise CheckpointError(f"{self._file} {has} clients' states, but {type(grid).__name__} {wants}")
+        if ("downlink" in snapshot.facts) != bool(strategy.downlink):
+            has = "has" if "downlink" in snapshot.facts else "has no"
+            raise CheckpointError(f"{self._file} {has} models of clients, but the strategy has another downlink")
         strategy.restore_state(snapshot.part("strategy"))
+        if strategy.downlink:
+            strategy.downlink.restore_state(self.path, snapshot.part("downlink"))
         if isinstance(grid, StatefulGrid):
             grid.restore_state(self.path, snapshot.part("grid"))
         restore_random_state(snapshot.part("random"))

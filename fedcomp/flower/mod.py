@@ -1,44 +1,70 @@
-"""The client's side: a Flower mod that turns the app's reply into a compressed update."""
+"""The client's side: a Flower mod that makes the model of a message and turns the app's reply into an update."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flwr.app import MessageType
+from flwr.app import Message, MessageType
 
 from fedcomp.codecs import CodingContext, ErrorFeedback, parse_codec
+from fedcomp.errors import FrameError
 from fedcomp.flower.memory import recall, remember
+from fedcomp.flower.model_order import to_error
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
+from fedcomp.flower.receiving import Receiver
 from fedcomp.flower.records import frame_to_record, only_array_record, to_model
 from fedcomp.seeding import derive_rng
 from fedcomp.types import ModelSpec, fingerprint_model, subtract_models
+from fedcomp.wire import FrameLimits
 
 if TYPE_CHECKING:
-    from flwr.app import Context, Message
+    from flwr.app import Context
     from flwr.clientapp.typing import ClientAppCallable, Mod
 
+    from fedcomp.flower.receiving import InitialModel
 
-def compression_mod() -> Mod:
-    """Make the mod that compresses a ClientApp's training replies.
 
-    The app stays as it is: it receives the global model's arrays and replies with its own. The mod sends the
-    difference, coded as the server's `CompressedStrategy` orders. A server without one orders nothing, and then
-    the mod does nothing.
+def compression_mod(
+    *, initial: InitialModel | None = None, limits: FrameLimits | None = None, max_model_bytes: int = 1 << 32
+) -> Mod:
+    """Make the mod that compresses what a ClientApp receives for training, and what it replies.
 
-    What error feedback has left lives in ``context.state`` and is committed only when the server says that it took
-    the update, so a lost or refused update loses nothing and doubles nothing.
+    The app stays as it is: it receives a model's arrays and replies with its own. The mod makes the model of what
+    the server's `CompressedStrategy` sends, and sends back the difference, coded as that orders. A server without one
+    orders nothing, and then the mod does nothing.
+
+    The model that the server knows this client to hold, and what error feedback has left, live in ``context.state``.
+    Neither goes before the server says that it took what followed it, so a lost or refused update loses nothing and
+    doubles nothing. A client that has lost its state answers with an error, and is sent a whole model next time.
+
+    Args:
+        initial: Builds the run's initial model, as ``initial(message, context)``: then the server need not send it.
+            If it is another one than the server's, bit for bit, the server notices and sends its own.
+        limits: Caps for what the server may send.
+        max_model_bytes: Largest model whose tensors are allocated because the server says so.
 
     Returns:
         A mod for ``ClientApp(mods=[compression_mod()])``. As the last of several it sees the app's own reply first.
     """
-    return _compress_reply
+    receiver = Receiver(initial, limits or FrameLimits(), max_model_bytes)
+
+    def compress(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        if ORDER_KEY not in message.content:
+            return call_next(message, context)
+        order = CompressionOrder.from_record(message.content.config_records[ORDER_KEY])
+        del message.content[ORDER_KEY]
+        try:
+            receiver.receive(message, context, order.round)
+        except FrameError as error:
+            return Message(to_error(error), reply_to=message)
+        return _compress_reply(message, context, call_next, order)
+
+    return compress
 
 
-def _compress_reply(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    if ORDER_KEY not in message.content:
-        return call_next(message, context)
-    order = CompressionOrder.from_record(message.content.config_records[ORDER_KEY])
-    del message.content[ORDER_KEY]
+def _compress_reply(
+    message: Message, context: Context, call_next: ClientAppCallable, order: CompressionOrder
+) -> Message:
     if order.codec == NO_CODEC or not message.metadata.message_type.startswith(MessageType.TRAIN):
         return call_next(message, context)
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from fedcomp.types import Model, NDArray
 
-_FRAME_TYPE = "fedcomp"
+FRAME_TYPE = "fedcomp"
+"""The serialization type of an Array that is no array but bytes of fedcomp."""
 _NPY_HEADER_BYTES = 1024
 
 
@@ -56,7 +57,7 @@ def content_bytes(content: RecordDict) -> int:
 
 def frame_to_record(frame: bytes) -> ArrayRecord:
     """Pack a frame into one Array: each Array of a message costs a request of its own on every hop."""
-    return ArrayRecord({"update": Array(dtype="uint8", shape=(len(frame),), stype=_FRAME_TYPE, data=frame)})
+    return ArrayRecord({"update": Array(dtype="uint8", shape=(len(frame),), stype=FRAME_TYPE, data=frame)})
 
 
 def frame_from_record(record: ArrayRecord) -> bytes:
@@ -66,7 +67,7 @@ def frame_from_record(record: ArrayRecord) -> bytes:
         FrameMalformed: It carries something else.
     """
     arrays = list(record.values())
-    if len(arrays) != 1 or arrays[0].stype != _FRAME_TYPE:
+    if len(arrays) != 1 or arrays[0].stype != FRAME_TYPE:
         raise FrameMalformed(
             f"reply carries {len(arrays)} plain arrays and no frame; is compression_mod() among the ClientApp's mods?"
         )

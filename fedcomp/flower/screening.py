@@ -10,11 +10,12 @@ from fedcomp.codecs import CodingContext, DecodedUpdate, decode_update, parse_co
 from fedcomp.errors import FrameError, InvalidValues
 from fedcomp.flower.order import NO_CODEC
 from fedcomp.flower.records import frame_from_record, plain_model_from_record
-from fedcomp.types import ModelSpec, add_delta, fingerprint_model, subtract_models
+from fedcomp.types import ModelSpec, add_delta, subtract_models
 
 if TYPE_CHECKING:
     from flwr.app import Message, MetricRecord
 
+    from fedcomp.flower.downlink import SentModels
     from fedcomp.types import Model
     from fedcomp.wire import FrameLimits
 
@@ -46,7 +47,8 @@ class AcceptedUpdate:
         metrics: The reply's metrics, every value finite.
         update: The decoded update.
         weight: Positive and finite: the client's say in a weighted mean.
-        base: The global model that the update is relative to.
+        base: The global model, which the update is applied to. It is relative to what the client was sent, which may be
+            what a downlink codec made of this one: its errors stay at the client.
     """
 
     reply: Message
@@ -67,7 +69,8 @@ class Screening:
         run: The run's id.
         server_round: From 1.
         codec: Codec text that clients were ordered to use, or `NO_CODEC`.
-        base: The global model that was broadcast.
+        base: The global model.
+        sent: What each client was sent of it.
         invited: Node ids of the clients that were asked.
         weighted_by: Key of the weight in a reply's metrics.
         limits: Caps for frames.
@@ -80,13 +83,14 @@ class Screening:
         server_round: int,
         codec: str,
         base: Model,
+        sent: SentModels,
         invited: set[int],
         weighted_by: str,
         limits: FrameLimits,
     ) -> None:
         self._run, self._round, self._codec = run, server_round, codec
         self._base, self._spec = base, ModelSpec.of(base)
-        self._fingerprint = fingerprint_model(base)
+        self._sent = sent
         self._invited, self._answered = invited, set[int]()
         self._weighted_by, self._limits = weighted_by, limits
 
@@ -110,12 +114,13 @@ class Screening:
         if len(reply.content.array_records) != 1:
             raise ReplyMalformed(f"reply has {len(reply.content.array_records)} ArrayRecords, expected exactly one")
         (record,) = reply.content.array_records.values()
+        sender = reply.metadata.src_node_id
         if self._codec == NO_CODEC:
             model = plain_model_from_record(record, self._base)
-            update = DecodedUpdate.from_delta(subtract_models(model, self._base))
+            update = DecodedUpdate.from_delta(subtract_models(model, self._sent.model(sender)))
             update.check_norm(self._limits.max_norm)
             return update
-        moment = CodingContext(self._run, str(reply.metadata.src_node_id), self._round, self._fingerprint)
+        moment = CodingContext(self._run, str(sender), self._round, self._sent.fingerprint(sender))
         frame, codec = frame_from_record(record), parse_codec(self._codec)
         return decode_update(frame, self._spec, context=moment, limits=self._limits, codec=codec)
 

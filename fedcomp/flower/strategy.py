@@ -12,8 +12,10 @@ from flwr.serverapp.strategy import Strategy
 
 from fedcomp.codecs import ErrorFeedback, parse_codec
 from fedcomp.errors import FrameError, UsageError
+from fedcomp.flower.downlink import Broadcast, Downlink
 from fedcomp.flower.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
 from fedcomp.flower.keeping import keep_strategy, restore_strategy
+from fedcomp.flower.model_order import MODEL_KEY, failure_of
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
 from fedcomp.flower.records import num_bytes, only_array_record, to_array_record, to_model
 from fedcomp.flower.screening import Screening
@@ -44,6 +46,13 @@ class CompressedStrategy(Strategy):
     Args:
         inner: Any Flower strategy.
         codec: Codec text or preset name; ``"none"`` asks for plain arrays under the same checks and counts.
+        downlink: Codec text or preset name for what is sent to train from: the difference to what each client holds.
+            ``"none"`` sends plain arrays. Messages that evaluate are always plain.
+        downlink_full: The same for whole models, which new clients are sent and those that lost theirs.
+        clients_build_initial: The clients' `compression_mod` was given `initial`: whole models are then sent relative
+            to that. A client that turns out to build another one is sent models relative to nothing.
+        downlink_cache_bytes: Most bytes of clients' models that are kept; beyond, the least recently used are
+            forgotten, and those clients are sent whole models.
         residual_decay: Error feedback at the clients, see `ErrorFeedback`; 0 switches it off.
         momentum_correction: DGC's momentum at the clients, see `ErrorFeedback`; 0 switches it off.
         seed: For the clients' stochastic stages.
@@ -53,7 +62,7 @@ class CompressedStrategy(Strategy):
         on_round: Called with the counts of each finished training round.
 
     Raises:
-        UsageError: `codec` does not parse, or a number is out of range.
+        UsageError: A codec does not parse, or a number is out of range.
     """
 
     def __init__(
@@ -61,6 +70,10 @@ class CompressedStrategy(Strategy):
         inner: Strategy,
         *,
         codec: str = "thin",
+        downlink: str = NO_CODEC,
+        downlink_full: str = "q8",
+        clients_build_initial: bool = False,
+        downlink_cache_bytes: int = 1 << 31,
         residual_decay: float = 1.0,
         momentum_correction: float = 0.0,
         seed: int = 0,
@@ -74,6 +87,15 @@ class CompressedStrategy(Strategy):
             raise UsageError(f"min_replies is {min_replies}, expected 1 or more")
         self.inner = inner
         self.codec = codec if codec == NO_CODEC else str(parse_codec(codec))
+        self.downlink: Downlink | None = None
+        if downlink != NO_CODEC:
+            self.downlink = Downlink(
+                downlink,
+                full_codec=downlink_full,
+                seed=seed,
+                clients_build_initial=clients_build_initial,
+                cache_bytes=downlink_cache_bytes,
+            )
         self.residual_decay, self.momentum_correction = residual_decay, momentum_correction
         self.seed, self.min_replies = seed, min_replies
         self.limits = limits or FrameLimits()
@@ -96,11 +118,15 @@ class CompressedStrategy(Strategy):
             return messages
         _, broadcast = only_array_record(messages[0].content)
         self._base, self._dense_bytes = to_model(broadcast), num_bytes(broadcast)
+        run = str(messages[0].metadata.run_id)
+        if self.downlink:
+            self.downlink.begin(run, server_round, self._base)
         self._screening = Screening(
-            run=str(messages[0].metadata.run_id),
+            run=run,
             server_round=server_round,
             codec=self.codec,
             base=self._base,
+            sent=self.downlink or Broadcast(self._base),
             invited={message.metadata.dst_node_id for message in messages},
             weighted_by=_weighted_by(self.inner),
             limits=self.limits,
@@ -114,10 +140,14 @@ class CompressedStrategy(Strategy):
                 momentum_correction=self.momentum_correction,
                 acknowledged=self._acknowledged.get(message.metadata.dst_node_id, 0),
             )
-            self._traffic.downlink_bytes += num_bytes(only_array_record(message.content)[1])
-            self._traffic.dense_downlink_bytes += self._dense_bytes
             # Stock strategies give all messages the same RecordDict: make one for each.
             message.content = RecordDict({**message.content, ORDER_KEY: order.to_record()})
+            if self.downlink:
+                model_order, record = self.downlink.send(message.metadata.dst_node_id)
+                message.content[MODEL_KEY] = model_order.to_record()
+                message.content[only_array_record(message.content)[0]] = record
+            self._traffic.downlink_bytes += num_bytes(only_array_record(message.content)[1])
+            self._traffic.dense_downlink_bytes += self._dense_bytes
         return messages
 
     def aggregate_train(
@@ -175,6 +205,11 @@ class CompressedStrategy(Strategy):
     def _accept(self, replies: Iterable[Message]) -> Iterator[AcceptedUpdate]:
         for reply in replies:
             sender = reply.metadata.src_node_id
+            if self.downlink and reply.has_error() and (failure := failure_of(reply.error)):
+                self.downlink.fail(sender, failure)
+                self._traffic.rejected[failure] += 1
+                self._traffic.complain(f"client {sender} could not make its model: {reply.error.reason}")
+                continue
             if reply.has_error() or self._screening is None:
                 reason = reply.error.reason if reply.has_error() else "it was not asked"
                 self._traffic.complain(f"client {sender} failed: {reason}")
@@ -192,6 +227,8 @@ class CompressedStrategy(Strategy):
                 self._refuse(sender, "unexpected", error)
                 continue
             self._traffic.accepted += 1
+            if self.downlink:
+                self.downlink.acknowledge(sender)
             if self._on_update:
                 self._on_update(self._traffic.round, update)
             yield update

@@ -7,31 +7,23 @@ files that belong to none.
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xxhash
 
 from fedcomp.errors import CheckpointError
+from fedcomp.files import FileWriter
 from fedcomp.flower import Snapshot
 from fedcomp.simulation.parcel import join_parcel, split_parcel
 from fedcomp.simulation.states import NO_STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
     from pathlib import Path
-    from types import TracebackType
-    from typing import IO, Self
 
 _CLIENTS_A_FOLDER = 1000
 """Folders with a million entries are slow on some file systems."""
-
-
-_WAITS_AT_ONCE, _MAX_OPEN_FILES = 8, 64
 
 
 class _Stored(NamedTuple):
@@ -101,42 +93,6 @@ class StateStore:
 
     def _path(self, partition: int, save: int) -> Path:
         return self._folder / str(partition // _CLIENTS_A_FOLDER) / f"{partition}-{save}"
-
-
-class FileWriter:
-    """Writes files, and waits for the disk once for several: one after the other takes seven times as long.
-
-    At the end of the context all of them are on the disk.
-    """
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_WAITS_AT_ONCE, thread_name_prefix="fedcomp-sync")
-        self._waits: deque[Future[None]] = deque()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        with self._pool:
-            while self._waits:
-                self._waits.popleft().result()
-
-    def write(self, path: Path, content: bytes) -> None:
-        """Write one file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("wb")
-        file.write(content)
-        self._waits.append(self._pool.submit(_sync_and_close, file))
-        if len(self._waits) > _MAX_OPEN_FILES:
-            self._waits.popleft().result()
-
-
-def _sync_and_close(file: IO[bytes]) -> None:
-    with file:
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _read(path: Path, checksum: int) -> bytes:

@@ -26,9 +26,9 @@ def local_update(partition, server_round):
     }
 
 
-def toy_client(*outer_mods, inner_mods=(), with_mod=True):
+def toy_client(*outer_mods, inner_mods=(), with_mod=True, initial=None):
     """Build a ClientApp; `outer_mods` see the reply after compression, `inner_mods` before."""
-    app = ClientApp(mods=[*outer_mods, *([compression_mod()] if with_mod else []), *inner_mods])
+    app = ClientApp(mods=[*outer_mods, *([compression_mod(initial=initial)] if with_mod else []), *inner_mods])
 
     @app.train()
     def train(message: Message, context: Context) -> Message:

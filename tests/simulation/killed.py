@@ -11,9 +11,9 @@ import sys
 
 import server.app
 from fedcomp.cli import run
+from fedcomp.files import FileWriter
 from fedcomp.flower import CompressedStrategy, RoundTraffic, checkpoint
 from fedcomp.reporting import RunFolder
-from fedcomp.simulation.state_store import FileWriter
 
 
 def die(*_args, **_kwargs):
