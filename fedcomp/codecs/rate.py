@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _TARGET, _ENOUGH = 0.993, 0.985
 """Shares of the budget: what is aimed at, and with what the search is content."""
 _MOST_ATTEMPTS = 30
-_FARTHEST = 24.0
+_FARTHEST = 40.0
 _CLOSEST = 2.0**-14
 
 
