@@ -5,6 +5,9 @@
     app = ClientApp(mods=[compression_mod()])
     strategy = CompressedStrategy(FedAvg(), codec="thin")
 
+The way of a model: `downlink` (difference to what the client holds, codec) -> one Array of bytes -> `receiving`
+(checks) -> the app. Without a downlink codec it is the plain arrays in the message.
+
 The way of an update: `mod` (difference, error feedback, codec) -> one Array of bytes -> `screening` (every check) ->
 `feed` and `fold` (running mean) -> the inner strategy. `resumable` and `checkpoint`: how a run goes on after a kill.
 """

@@ -66,6 +66,20 @@ def die_while_clients_are_written():
     original, FileWriter.write = FileWriter.write, write
 
 
+def die_while_models_are_written():
+    """The fourth file of a model that clients hold is half written."""
+    writes = []
+
+    def write(self, path, content):
+        writes.append(path.parent.name == "models")
+        if sum(writes) == 4:
+            path.write_bytes(content[: len(content) // 2])
+            die()
+        original(self, path, content)
+
+    original, FileWriter.write = FileWriter.write, write
+
+
 def die_before_the_checkpoint_counts():
     """All of the third checkpoint is written, but its file is not in place."""
     rounds = []

@@ -31,8 +31,18 @@ SETTINGS = {
         "network=lte:0.5 3g:0.5",
         "dropout=0.2",
     ],
+    "downlink, a cache of two models, network": [
+        *SMALL,
+        "fraction-train=0.5",
+        "teacher=none",
+        "codec=q4",
+        "downlink=q4",
+        "downlink-cache-bytes=500000",
+        "network=lte:0.5 3g:0.5",
+        "dropout=0.2",
+    ],
 }
-FEEDBACK, LOW_RANK = SETTINGS
+FEEDBACK, LOW_RANK, DOWNLINK = SETTINGS
 TIMES = {"seconds", "wall_seconds", "peak_rss_bytes"}
 
 
@@ -95,6 +105,9 @@ def uninterrupted(tmp_path_factory):
         ("before_the_checkpoint_counts", LOW_RANK, 2, 0),
         ("as_soon_as_the_checkpoint_counts", FEEDBACK, 1, 2),
         ("after_the_last_round", LOW_RANK, 2, 1),
+        ("within_round_4", DOWNLINK, 1, 0),
+        ("while_models_are_written", DOWNLINK, 2, 1),
+        ("before_the_checkpoint_counts", DOWNLINK, 0, 2),
     ],
 )
 def test_a_killed_run_goes_on_to_the_same_end(
