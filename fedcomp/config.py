@@ -99,6 +99,13 @@ class RunConfig(BaseModel):
     downlink_full: str = Field("q8", description="of whole models, for clients that hold none; without a transform")
     downlink_cache_bytes: int = Field(1 << 31, ge=0, description="of clients' models that the server keeps")
     shared_initial: bool = Field(True, description="clients build the initial model themselves: it is not sent")
+    uplink_budget_bytes: int = Field(0, ge=0, description="most bytes of an update; the codec fills them; 0 is off")
+    target_ratio: float = Field(0.0, ge=0, description="the same, as what plain arrays take over it; 0 is off")
+    downlink_budget_bytes: int = Field(0, ge=0, description="most bytes of a model's difference; 0 is off")
+    downlink_target_ratio: float = Field(0.0, ge=0, description="the same, as what plain arrays take over it; 0 is off")
+    budget_tilt: float = Field(
+        0.0, ge=-1, le=1, description="share of a budget that the first round has more and the last one less"
+    )
     residual_decay: float = Field(1.0, ge=0, le=1, description="error feedback: what of a residual survives; 0 is off")
     momentum_correction: float = Field(0.0, ge=0, lt=1, description="DGC's momentum over a client's updates; 0 is off")
     max_update_norm: float = Field(0.0, ge=0, description="an update with a larger norm is refused; 0 is off")
@@ -181,6 +188,18 @@ class RunConfig(BaseModel):
                 self.clients_per_round < 1
             ),
             "resume needs out-dir: which run?": self.resume and not self.out_dir,
+            "uplink-budget-bytes and target-ratio say the same: set one of them": (
+                self.uplink_budget_bytes and self.target_ratio
+            ),
+            "downlink-budget-bytes and downlink-target-ratio say the same: set one of them": (
+                self.downlink_budget_bytes and self.downlink_target_ratio
+            ),
+            f"codec {self.codec} can't keep to a budget: it has neither a sparsifier nor deadzone": (
+                (self.uplink_budget_bytes or self.target_ratio) and not _is_scalable(self.codec)
+            ),
+            f"downlink {self.downlink} can't keep to a budget: it has neither a sparsifier nor deadzone": (
+                (self.downlink_budget_bytes or self.downlink_target_ratio) and not _is_scalable(self.downlink)
+            ),
             f"min-replies is {self.min_replies}, but a round has {self.clients_per_round} clients": (
                 self.min_replies > self.clients_per_round
             ),
@@ -263,6 +282,10 @@ class RunConfig(BaseModel):
     def to_toml(self) -> str:
         """Return a TOML text that `from_toml` reads back to the same configuration."""
         return tomli_w.dumps(self.to_mapping())
+
+
+def _is_scalable(codec: str) -> bool:
+    return codec != NO_CODEC and parse_codec(codec).is_scalable
 
 
 def _parse_override(pair: str) -> tuple[str, Any]:

@@ -14,7 +14,16 @@ from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.distillation import EnsembleTeacher
 from fedcomp.errors import RunError
-from fedcomp.flower import NO_CODEC, CheckpointFolder, CompressedStrategy, ResumableStrategy, to_array_record, to_model
+from fedcomp.flower import (
+    NO_CODEC,
+    CheckpointFolder,
+    CompressedStrategy,
+    ResumableStrategy,
+    TiltedBudget,
+    num_bytes,
+    to_array_record,
+    to_model,
+)
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
 from fedcomp.training import evaluate, resolve_compute
@@ -26,7 +35,7 @@ if TYPE_CHECKING:
     from flwr.app import ArrayRecord, Context
     from flwr.serverapp import Grid
 
-    from fedcomp.flower import AcceptedUpdate, RoundTraffic
+    from fedcomp.flower import AcceptedUpdate, Budget, RoundTraffic
 
 app = ServerApp()
 
@@ -60,12 +69,15 @@ def main(grid: Grid, context: Context) -> None:
             recorder.record(rounds.pop(), metrics)
         return MetricRecord(metrics) if metrics else None
 
+    dense_bytes = num_bytes(to_array_record(initial))
     strategy = CompressedStrategy(
         build_strategy(config),
         codec=config.codec,
         downlink=config.downlink,
         downlink_full=config.downlink_full,
-        clients_build_initial=config.shared_initial,
+        initial=initial if config.shared_initial else None,
+        uplink_budget=tilted_budget(config, config.uplink_budget_bytes, config.target_ratio, dense_bytes),
+        downlink_budget=tilted_budget(config, config.downlink_budget_bytes, config.downlink_target_ratio, dense_bytes),
         downlink_cache_bytes=config.downlink_cache_bytes,
         residual_decay=config.residual_decay,
         momentum_correction=config.momentum_correction,
@@ -131,6 +143,12 @@ def open_folder(config: RunConfig) -> RunFolder:
 def is_evaluated(config: RunConfig, server_round: int) -> bool:
     """Tell whether the global model is measured after this round; it always is after the last ten."""
     return server_round % config.evaluate_every == 0 or server_round > config.num_server_rounds - 10
+
+
+def tilted_budget(config: RunConfig, budget_bytes: int, target_ratio: float, dense_bytes: int) -> Budget:
+    """Return a budget that is given in bytes, or as a ratio to what plain arrays take; 0 for none."""
+    num_bytes = budget_bytes or (int(dense_bytes / target_ratio) if target_ratio else 0)
+    return TiltedBudget(num_bytes, config.num_server_rounds, config.budget_tilt) if num_bytes else 0
 
 
 def frame_limits(config: RunConfig) -> FrameLimits:

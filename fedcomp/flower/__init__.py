@@ -12,10 +12,11 @@ The way of an update: `mod` (difference, error feedback, codec) -> one Array of 
 `feed` and `fold` (running mean) -> the inner strategy. `resumable` and `checkpoint`: how a run goes on after a kill.
 """
 
+from fedcomp.flower.budget import Budget, TiltedBudget
 from fedcomp.flower.checkpoint import CheckpointFolder, StatefulGrid
 from fedcomp.flower.mod import compression_mod
 from fedcomp.flower.order import NO_CODEC
-from fedcomp.flower.records import to_array_record, to_model
+from fedcomp.flower.records import num_bytes, to_array_record, to_model
 from fedcomp.flower.resumable import ResumableStrategy
 from fedcomp.flower.screening import AcceptedUpdate
 from fedcomp.flower.snapshot import Snapshot
@@ -25,13 +26,16 @@ from fedcomp.flower.traffic import RoundTraffic
 __all__ = [
     "NO_CODEC",
     "AcceptedUpdate",
+    "Budget",
     "CheckpointFolder",
     "CompressedStrategy",
     "ResumableStrategy",
     "RoundTraffic",
     "Snapshot",
     "StatefulGrid",
+    "TiltedBudget",
     "compression_mod",
+    "num_bytes",
     "to_array_record",
     "to_model",
 ]

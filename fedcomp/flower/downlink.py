@@ -11,15 +11,17 @@ to the run's initial model where clients can build that themselves.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from fedcomp.codecs import CodingContext, decode, parse_codec
 from fedcomp.errors import UsageError
+from fedcomp.flower.budget import check_scalable, granted
 from fedcomp.flower.held_models import HeldModel, HeldModels
 from fedcomp.flower.model_files import ModelFiles
-from fedcomp.flower.model_order import LOST, NOTHING, SERVER, ModelOrder, pack_model
+from fedcomp.flower.model_order import LOST, LOST_REFERENCE, NOTHING, SERVER, ModelOrder, pack_model
 from fedcomp.flower.records import num_bytes
 from fedcomp.flower.snapshot import Snapshot
 from fedcomp.seeding import derive_rng
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from flwr.app import ArrayRecord
 
     from fedcomp.codecs import Codec
+    from fedcomp.flower.budget import Budget
+    from fedcomp.flower.shared_initial import SharedInitial
     from fedcomp.types import Model
 
 _SURELY_SMALLER = 0.5
@@ -38,7 +42,13 @@ _SURELY_SMALLER = 0.5
 
 
 class SentModels(Protocol):
-    """What each client was sent in a round, and so trained from."""
+    """What each client is sent in a round, and so trains from."""
+
+    def begin(self, run: str, server_round: int, model: Model) -> None:
+        """Begin a round."""
+
+    def send(self, client: int) -> tuple[ModelOrder, ArrayRecord] | None:
+        """Return what to put into the message to a client in the place of the model; None if that stays there."""
 
     def fingerprint(self, client: int) -> int:
         """Return the fingerprint of the model that a client was sent."""
@@ -46,12 +56,34 @@ class SentModels(Protocol):
     def model(self, client: int) -> Model:
         """Return the model that a client was sent."""
 
+    def references(self, client: int) -> list[HeldModel]:
+        """Return other models that a client holds at that time."""
+
+    def acknowledge(self, client: int) -> None:
+        """Note that a client trained from what it was sent."""
+
+    def fail(self, client: int, reason: str) -> None:
+        """Note that a client could not make its model, or does not hold a reference."""
+
 
 class Broadcast:
-    """The same model for everyone, exactly."""
+    """The same model for everyone, exactly.
 
-    def __init__(self, model: Model) -> None:
+    Args:
+        initial: Who has the run's initial model.
+    """
+
+    def __init__(self, initial: SharedInitial) -> None:
+        self._initial = initial
+        self._model: Model = {}
+        self._fingerprint = NOTHING
+
+    def begin(self, run: str, server_round: int, model: Model) -> None:
+        """Begin a round."""
         self._model, self._fingerprint = model, fingerprint_model(model)
+
+    def send(self, client: int) -> None:
+        """Leave the message as it is."""
 
     def fingerprint(self, client: int) -> int:
         """Return the model's fingerprint."""
@@ -61,6 +93,23 @@ class Broadcast:
         """Return the model."""
         return self._model
 
+    def references(self, client: int) -> list[HeldModel]:
+        """Return the initial model, once it is another one."""
+        return _others(self._fingerprint, self._initial.at(client))
+
+    def acknowledge(self, client: int) -> None:
+        """Do nothing: the next message holds a whole model again."""
+
+    def fail(self, client: int, reason: str) -> None:
+        """Note that a client does not have the initial model."""
+        self._initial.lose(client)
+
+
+def _others(fingerprint: int, *models: HeldModel | None) -> list[HeldModel]:
+    """Return the models that there are, each once and none with that fingerprint."""
+    distinct = {model.fingerprint: model for model in models if model and model.fingerprint != fingerprint}
+    return list(distinct.values())
+
 
 class _Parcel(NamedTuple):
     """A frame, ready to send to everyone who holds its base."""
@@ -69,10 +118,15 @@ class _Parcel(NamedTuple):
     frame: bytes
     order: ModelOrder
     record: ArrayRecord
+    moment: CodingContext
+    kept: Model | None
 
     def unpack(self) -> Model:
         """Return what the clients make of it, by the very same steps."""
-        return add_delta(self.base, decode(self.frame, ModelSpec.of(self.base)))
+        if self.kept is not None:
+            return self.kept
+        delta = decode(self.frame, ModelSpec.of(self.base), context=replace(self.moment))
+        return add_delta(self.base, delta)
 
 
 class Downlink:
@@ -83,7 +137,8 @@ class Downlink:
         full_codec: The same for whole models; without a transform, whose sums may differ in their last bits between
             machines: it is what a client falls back to.
         seed: For stochastic stages.
-        clients_build_initial: The clients' mods can build the model of the first round.
+        initial: Who has the run's initial model.
+        budget: Most bytes of a difference's frame; asked for client 0, since clients may share one.
         cache_bytes: Most bytes of clients' models that are kept here.
 
     Raises:
@@ -91,26 +146,31 @@ class Downlink:
     """
 
     def __init__(
-        self, codec: str, *, full_codec: str = "q8", seed: int = 0, clients_build_initial: bool, cache_bytes: int
+        self,
+        codec: str,
+        *,
+        initial: SharedInitial,
+        full_codec: str = "q8",
+        seed: int = 0,
+        cache_bytes: int,
+        budget: Budget = 0,
     ) -> None:
         self.codec, self.full_codec = parse_codec(codec), parse_whole_model_codec(full_codec)
-        self._seed, self._clients_build_initial = seed, clients_build_initial
-        self._held = HeldModels(cache_bytes)
-        self._initial: HeldModel | None = None
-        self._without_initial: set[int] = set()
+        check_scalable(self.codec, budget)
+        self._initial, self._seed, self._budget = initial, seed, budget
+        self._held, self._cache_bytes = HeldModels(cache_bytes), cache_bytes
         self._full_bytes = 0
         self._files = ModelFiles()
         self._run, self._server_round = "", 0
         self._model: Model = {}
-        self._parcels: dict[tuple[int, bool], _Parcel] = {}
+        self._parcels: dict[tuple[int, tuple[int, ...]], _Parcel] = {}
         self._sent: dict[int, _Parcel] = {}
+        self._kept_bytes = 0
 
     def begin(self, run: str, server_round: int, model: Model) -> None:
-        """Begin a round; the first one's model is the initial one."""
+        """Begin a round."""
         self._run, self._server_round, self._model = run, server_round, model
-        self._parcels, self._sent = {}, {}
-        if self._initial is None and self._clients_build_initial:
-            self._initial = HeldModel(fingerprint_model(model), model)
+        self._parcels, self._sent, self._kept_bytes = {}, {}, 0
 
     def send(self, client: int) -> tuple[ModelOrder, ArrayRecord]:
         """Return what to put into the message to a client."""
@@ -125,6 +185,12 @@ class Downlink:
         """Return the model that a client makes of what it was sent."""
         return self._sent[client].unpack()
 
+    def references(self, client: int) -> list[HeldModel]:
+        """Return the model that the client's was relative to, and the initial one, where they are others."""
+        parcel = self._sent[client]
+        base = HeldModel(parcel.order.base, parcel.base) if parcel.order.base != NOTHING else None
+        return _others(parcel.order.model, base, self._initial.at(client))
+
     def acknowledge(self, client: int) -> None:
         """Note that a client trained from what it was sent."""
         self._held.hold(client, self.fingerprint(client), self._sent[client].unpack)
@@ -133,31 +199,23 @@ class Downlink:
         """Note that a client could not make its model: it is sent a whole one next time."""
         if (parcel := self._sent.get(client)) is None:
             return
-        self._held.forget(client)
-        if reason == LOST and self._initial and parcel.order.base == self._initial.fingerprint:
-            self._without_initial.add(client)
-
-    def has_initial(self, client: int) -> bool:
-        """Tell whether a client is taken to build the initial model itself."""
-        return self._initial is not None and client not in self._without_initial
+        if reason != LOST_REFERENCE:
+            self._held.forget(client)
+        initial = self._initial.at(client)
+        if initial and (reason == LOST_REFERENCE or (reason == LOST and parcel.order.base == initial.fingerprint)):
+            self._initial.lose(client)
 
     def save_state(self, folder: Path) -> Snapshot:
         """Return who holds what, and write the models that no earlier call has written beside it; see `ModelFiles`."""
         models, holders = dict(self._held.models()), self._held.holders()
-        initial = [self._initial] if self._initial else []
         own = Snapshot(
-            {
-                "initial": [fingerprint for fingerprint, _ in initial],
-                "full_bytes": self._full_bytes,
-                "models": list(models),
-            },
+            {"full_bytes": self._full_bytes, "models": list(models)},
             {
                 "clients": np.array(list(holders), np.uint64),
                 "held": np.array(list(holders.values()), np.int64),
-                "without_initial": np.array(sorted(self._without_initial), np.uint64),
             },
         )
-        return Snapshot.join({"own": own, "files": self._files.save(folder, models | dict(initial))})
+        return Snapshot.join({"own": own, "files": self._files.save(folder, models)})
 
     def restore_state(self, folder: Path, snapshot: Snapshot) -> None:
         """Go on as the server that saved this would.
@@ -169,45 +227,62 @@ class Downlink:
         facts, tensors = snapshot.part("own")
         clients, held = tensors["clients"].tolist(), tensors["held"].tolist()
         self._held.restore({each: files[each] for each in facts["models"]}, dict(zip(clients, held, strict=True)))
-        self._initial = next((HeldModel(each, files[each]) for each in facts["initial"]), None)
-        self._without_initial = set(tensors["without_initial"].tolist())
         self._full_bytes = facts["full_bytes"]
 
     def _choose(self, client: int) -> _Parcel:
         held = self._held.get(client)
         if held:
-            delta = self._parcel(*held, is_whole=False)
+            delta = self._parcel(held, self._initial.at(client))
             size = num_bytes(delta.record)
-            if size < _SURELY_SMALLER * self._full_bytes or size < num_bytes(self._whole(client).record):
+            if size < _SURELY_SMALLER * self._full_bytes or size < num_bytes(self._from_nothing().record):
                 return delta
             # The client keeps what the frame makes and what it is relative to, but not what it held before.
             self._held.forget(client)
         return self._whole(client)
 
     def _whole(self, client: int) -> _Parcel:
-        if self._initial and client not in self._without_initial:
-            whole = self._parcel(*self._initial, is_whole=True)
-        else:
-            zeros = {name: np.zeros_like(values) for name, values in self._model.items()}
-            whole = self._parcel(NOTHING, zeros, is_whole=True)
+        initial = self._initial.at(client)
+        return self._parcel(initial, None) if initial else self._from_nothing()
+
+    def _from_nothing(self) -> _Parcel:
+        zeros = {name: np.zeros_like(values) for name, values in self._model.items()}
+        whole = self._parcel(HeldModel(NOTHING, zeros), None)
         self._full_bytes = num_bytes(whole.record)
         return whole
 
-    def _parcel(self, fingerprint: int, base: Model, *, is_whole: bool) -> _Parcel:
+    def _parcel(self, base: HeldModel, initial: HeldModel | None) -> _Parcel:
         """Encode the global model relative to a base, once a round."""
-        if (fingerprint, is_whole) not in self._parcels:
-            codec = self.full_codec if is_whole else self.codec
-            self._parcels[fingerprint, is_whole] = self._encode(codec, fingerprint, base)
-        return self._parcels[fingerprint, is_whole]
+        references = tuple(_others(base.fingerprint, initial)) if base.fingerprint != NOTHING else ()
+        key = base.fingerprint, tuple(reference.fingerprint for reference in references)
+        if key not in self._parcels:
+            self._parcels[key] = self._encode(base, references)
+        return self._parcels[key]
 
-    def _encode(self, codec: Codec, fingerprint: int, base: Model) -> _Parcel:
-        moment = CodingContext(run=self._run, sender=SERVER, round=self._server_round, base=fingerprint)
-        rng = derive_rng(self._seed, self._server_round, fingerprint, "downlink")
-        delta, spec = subtract_models(self._model, base), ModelSpec.of(base)
-        frame = codec.encode(delta, rng=rng, context=moment).frame
-        received = add_delta(base, decode(frame, spec))
-        order = ModelOrder(base=fingerprint, model=fingerprint_model(received))
-        return _Parcel(base, frame, order, pack_model(frame, spec if fingerprint == NOTHING else None))
+    def _encode(self, base: HeldModel, references: tuple[HeldModel, ...]) -> _Parcel:
+        is_whole = base.fingerprint == NOTHING
+        moment = CodingContext(
+            run=self._run,
+            sender=SERVER,
+            round=self._server_round,
+            base=base.fingerprint,
+            model=base.model,
+            references=tuple(reference.model for reference in references),
+        )
+        rng = derive_rng(self._seed, self._server_round, base.fingerprint, "downlink")
+        codec = self.full_codec if is_whole else self.codec
+        budget = None if is_whole else granted(self._budget, self._server_round, 0) or None
+        delta, spec = subtract_models(self._model, base.model), ModelSpec.of(base.model)
+        frame = codec.encode(delta, rng=rng, context=moment, budget=budget).frame
+        received = add_delta(base.model, decode(frame, spec, context=moment))
+        order = ModelOrder(
+            base=base.fingerprint,
+            model=fingerprint_model(received),
+            references=tuple(reference.fingerprint for reference in references),
+        )
+        self._kept_bytes += sum(values.nbytes for values in received.values())
+        kept = received if self._kept_bytes <= self._cache_bytes else None
+        record = pack_model(frame, spec if is_whole else None)
+        return _Parcel(base.model, frame, order, record, replace(moment), kept)
 
 
 def parse_whole_model_codec(text: str) -> Codec:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TOTAL_KEY = "fedcomp.total"
 _VELOCITY_KEY = "fedcomp.velocity"
+_RECEIVED_KEY = "fedcomp.received"
 _SENT_KEY = "fedcomp.sent"
 
 
@@ -52,17 +53,32 @@ def recall(state: RecordDict, spec: ModelSpec, feedback: ErrorFeedback, acknowle
     frame = cast("bytes", sent["frame"])
     total, velocity = _read_delta(state, _TOTAL_KEY, spec), _read_delta(state, _VELOCITY_KEY, spec)
     if sent["round"] == acknowledged and (total or velocity):
-        received = decode(frame, spec)
+        received = _read_delta(state, _RECEIVED_KEY, spec) or decode(frame, spec)
         total = total and feedback.residual(total, received)
         velocity = velocity and feedback.mask(velocity, received)
     return Memory(total, velocity, frame)
 
 
 def remember(
-    state: RecordDict, *, server_round: int, frame: bytes, total: ModelDelta | None, velocity: ModelDelta | None
+    state: RecordDict,
+    *,
+    server_round: int,
+    frame: bytes,
+    total: ModelDelta | None,
+    velocity: ModelDelta | None,
+    received: ModelDelta | None,
 ) -> None:
-    """Write what was meant to be sent, and what was sent; None is not kept."""
-    for key, delta in ((_TOTAL_KEY, total), (_VELOCITY_KEY, velocity)):
+    """Write what was meant to be sent, and what was sent; None is not kept.
+
+    Args:
+        state: The client's ``context.state``.
+        server_round: Of the frame.
+        frame: What was sent.
+        total: What was meant.
+        velocity: The running sum of updates.
+        received: What the frame decodes to, where that takes a context that will be gone.
+    """
+    for key, delta in ((_TOTAL_KEY, total), (_VELOCITY_KEY, velocity), (_RECEIVED_KEY, received)):
         if delta is not None:
             state[key] = to_array_record(delta)
         elif key in state:

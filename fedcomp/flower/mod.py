@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from flwr.app import Message, MessageType
 
-from fedcomp.codecs import CodingContext, ErrorFeedback, parse_codec
+from fedcomp.codecs import CodingContext, ErrorFeedback, decode, parse_codec
 from fedcomp.errors import FrameError
 from fedcomp.flower.memory import recall, remember
 from fedcomp.flower.model_order import to_error
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
+from fedcomp.flower.order_record import read_order
 from fedcomp.flower.receiving import Receiver
 from fedcomp.flower.records import frame_to_record, only_array_record, to_model
 from fedcomp.seeding import derive_rng
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from flwr.clientapp.typing import ClientAppCallable, Mod
 
     from fedcomp.flower.receiving import InitialModel
+    from fedcomp.types import Model
+
+
+BUDGET_KEY = "uplink-budget-bytes"
+"""A key of a client's node configuration: the most bytes of an update that its own link bears."""
 
 
 def compression_mod(
@@ -51,19 +57,24 @@ def compression_mod(
     def compress(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         if ORDER_KEY not in message.content:
             return call_next(message, context)
-        order = CompressionOrder.from_record(message.content.config_records[ORDER_KEY])
+        order = read_order(CompressionOrder, message.content.config_records[ORDER_KEY])
         del message.content[ORDER_KEY]
         try:
-            receiver.receive(message, context, order.round)
+            at_hand = receiver.receive(message, context, order.round)
+            references = receiver.references(order.references, at_hand, message, context)
         except FrameError as error:
             return Message(to_error(error), reply_to=message)
-        return _compress_reply(message, context, call_next, order)
+        return _compress_reply(message, context, call_next, order, references)
 
     return compress
 
 
 def _compress_reply(
-    message: Message, context: Context, call_next: ClientAppCallable, order: CompressionOrder
+    message: Message,
+    context: Context,
+    call_next: ClientAppCallable,
+    order: CompressionOrder,
+    references: tuple[Model, ...],
 ) -> Message:
     if order.codec == NO_CODEC or not message.metadata.message_type.startswith(MessageType.TRAIN):
         return call_next(message, context)
@@ -74,6 +85,8 @@ def _compress_reply(
         sender=str(message.metadata.dst_node_id),
         round=order.round,
         base=fingerprint_model(base),
+        model=base,
+        references=references,
     )
     reply = call_next(message, context)
     if reply.has_error():
@@ -89,14 +102,30 @@ def _compress_reply(
     client = context.node_config.get("partition-id", message.metadata.dst_node_id)
     rng = derive_rng(order.seed, order.round, str(client), "codec")
     codec = parse_codec(order.codec)
-    frame = codec.encode(total, rng=rng, context=moment, previous=memory.frame, fresh=velocity).frame
-    if feedback.decay or feedback.momentum or not codec.is_stateless:
+    frame = codec.encode(
+        total,
+        rng=rng,
+        context=moment,
+        previous=memory.frame,
+        fresh=velocity,
+        budget=_budget(order, context),
+    ).frame
+    is_needed = feedback.decay or feedback.momentum
+    if is_needed or not codec.is_stateless:
         remember(
             context.state,
             server_round=order.round,
             frame=frame,
             total=total if feedback.decay else None,
             velocity=velocity if feedback.momentum else None,
+            received=decode(frame, ModelSpec.of(delta), context=moment) if is_needed and references else None,
         )
     reply.content[key] = frame_to_record(frame)
     return reply
+
+
+def _budget(order: CompressionOrder, context: Context) -> int | None:
+    """Return the most bytes of a frame: of what the server grants and what this client's own link bears the less."""
+    own = context.node_config.get(BUDGET_KEY, 0)
+    limits = [limit for limit in (order.budget, own) if isinstance(limit, int) and limit > 0]
+    return min(limits, default=None)

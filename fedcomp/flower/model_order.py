@@ -6,12 +6,12 @@ Both travel beside the frame. A client that holds no model knows no shapes eithe
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Error
+from flwr.app import Array, ArrayRecord, Error
 
-from fedcomp.errors import FrameError, FrameMalformed, UsageError
+from fedcomp.errors import FrameError, FrameMalformed
 from fedcomp.flower.records import FRAME_TYPE
 from fedcomp.types import ModelSpec, TensorSpec
 
@@ -24,7 +24,7 @@ NOTHING = 0
 SERVER = "server"
 """The sender in the binding of a model's frame: no client's id, so no client's frame can be passed for one."""
 
-LOST, REFUSED = "lost-model", "refused-model"
+LOST, LOST_REFERENCE, REFUSED = "lost-model", "lost-reference", "refused-model"
 """Why a client could not make its model: the words under which the server counts it."""
 
 _FRAME, _SPEC = "model", "spec"
@@ -41,6 +41,12 @@ class LostModel(FrameError):
     reason = LOST
 
 
+class LostReference(FrameError):
+    """An update that should be coded with a model which this client does not hold."""
+
+    reason = LOST_REFERENCE
+
+
 @dataclass(frozen=True, slots=True)
 class ModelOrder:
     """How a client shall make this round's model.
@@ -48,22 +54,12 @@ class ModelOrder:
     Args:
         base: Fingerprint of the model that the frame is relative to, or `NOTHING`.
         model: Fingerprint of the model that must come out.
+        references: Fingerprints of earlier models that the frame is coded with.
     """
 
     base: int
     model: int
-
-    def to_record(self) -> ConfigRecord:
-        """Return the order as a Flower record."""
-        return ConfigRecord(asdict(self))
-
-    @classmethod
-    def from_record(cls, record: ConfigRecord) -> ModelOrder:
-        """Read an order; raises `UsageError` if the server speaks another version of it."""
-        try:
-            return cls(**record)  # type: ignore[arg-type]
-        except TypeError as error:
-            raise UsageError(f"the server's fedcomp.model order has fields {sorted(record)}: {error}") from None
+    references: tuple[int, ...] = ()
 
 
 def pack_model(frame: bytes, spec: ModelSpec | None) -> ArrayRecord:
@@ -110,14 +106,14 @@ def read_spec(text: bytes, max_model_bytes: int) -> ModelSpec:
 
 def to_error(error: FrameError) -> Error:
     """Return the reply of a client that could not make its model."""
-    reason, detail = (LOST, str(error)) if isinstance(error, LostModel) else (REFUSED, f"{error.reason}: {error}")
-    return Error(_ERROR_CODE, f"{reason}: {detail}")
+    is_lost = isinstance(error, LostModel | LostReference)
+    return Error(_ERROR_CODE, f"{error.reason}: {error}" if is_lost else f"{REFUSED}: {error.reason}: {error}")
 
 
 def failure_of(error: Error) -> str | None:
-    """Return `LOST` or `REFUSED` if a client says that it could not make its model, None if it failed otherwise."""
+    """Return which of the three reasons a client gives for sending no update, None if it failed otherwise."""
     reason = str(error.reason).partition(":")[0]
-    return reason if error.code == _ERROR_CODE and reason in (LOST, REFUSED) else None
+    return reason if error.code == _ERROR_CODE and reason in (LOST, LOST_REFERENCE, REFUSED) else None
 
 
 def _read_tensor(name: object, dtype: object, shape: object) -> TensorSpec:

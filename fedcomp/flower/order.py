@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-
-from flwr.app import ConfigRecord
-
-from fedcomp.errors import UsageError
+from dataclasses import dataclass
 
 ORDER_KEY = "fedcomp"
 """The record's key in a message; `compression_mod` takes the record out before the app sees the message."""
@@ -26,6 +22,8 @@ class CompressionOrder:
         residual_decay: See `ErrorFeedback`; 0 switches it off.
         momentum_correction: See `ErrorFeedback`; 0 switches it off.
         acknowledged: The last round of which the server took this client's update, 0 if none.
+        budget: Most bytes of the update's frame; 0 for no limit.
+        references: Fingerprints of earlier models, which this client holds, that the frame shall be coded with.
     """
 
     codec: str
@@ -34,15 +32,5 @@ class CompressionOrder:
     residual_decay: float
     momentum_correction: float
     acknowledged: int
-
-    def to_record(self) -> ConfigRecord:
-        """Return the order as a Flower record."""
-        return ConfigRecord(asdict(self))
-
-    @classmethod
-    def from_record(cls, record: ConfigRecord) -> CompressionOrder:
-        """Read an order; raises `UsageError` if the server speaks another version of it."""
-        try:
-            return cls(**record)  # type: ignore[arg-type]
-        except TypeError as error:
-            raise UsageError(f"the server's fedcomp order has fields {sorted(record)}: {error}") from None
+    budget: int = 0
+    references: tuple[int, ...] = ()

@@ -19,10 +19,12 @@ from fedcomp.flower.model_order import (
     NOTHING,
     SERVER,
     LostModel,
+    LostReference,
     ModelOrder,
     read_spec,
     unpack_model,
 )
+from fedcomp.flower.order_record import read_order
 from fedcomp.flower.records import only_array_record, to_array_record, to_model
 from fedcomp.types import ModelSpec, add_delta, fingerprint_model
 
@@ -52,7 +54,7 @@ class Receiver:
     def __init__(self, initial: InitialModel | None, limits: FrameLimits, max_model_bytes: int) -> None:
         self._initial, self._limits, self._max_model_bytes = initial, limits, max_model_bytes
 
-    def receive(self, message: Message, context: Context, server_round: int) -> None:
+    def receive(self, message: Message, context: Context, server_round: int) -> dict[int, Model]:
         """Put the model in the place of a message's frame, and remember it; a plain message stays as it is.
 
         Args:
@@ -60,23 +62,55 @@ class Receiver:
             context: This client's.
             server_round: In which the frame must have been made.
 
+        Returns:
+            The model that the new one is relative to, by its fingerprint.
+
         Raises:
             LostModel: The frame is relative to a model that this client does not hold.
             FrameError: The frame was refused. What is remembered stays as it was.
         """
         if MODEL_KEY not in message.content:
-            return
-        order = ModelOrder.from_record(message.content.config_records[MODEL_KEY])
+            return {}
+        order = read_order(ModelOrder, message.content.config_records[MODEL_KEY])
         del message.content[MODEL_KEY]
         key, record = only_array_record(message.content)
         frame, spec = unpack_model(record, order.base)
         base, is_kept = self._find_base(order.base, spec, message, context)
-        moment = CodingContext(run=str(message.metadata.run_id), sender=SERVER, round=server_round, base=order.base)
+        moment = CodingContext(
+            run=str(message.metadata.run_id),
+            sender=SERVER,
+            round=server_round,
+            base=order.base,
+            model=base,
+            references=self.references(order.references, {order.base: base}, message, context),
+        )
         model = add_delta(base, decode(frame, ModelSpec.of(base), context=moment, limits=self._limits))
         if (found := fingerprint_model(model)) != order.model:
             raise LostModel(f"frame decodes to model {found:08x} here, expected {order.model:08x}")
-        _remember(context.state, order, frame=frame, spec=spec, base=base if is_kept else None)
+        held = ConfigRecord({"base": order.base, "model": order.model, "round": server_round, "frame": frame})
+        if spec:
+            held["spec"] = spec
+        if order.references:  # Flower can not count an empty list
+            held["references"] = list(order.references)
+        _remember(context.state, held, base if is_kept else None)
         message.content[key] = to_array_record(model)
+        return {order.base: base} if order.base != NOTHING else {}
+
+    def references(
+        self, wanted: tuple[int, ...], at_hand: dict[int, Model], message: Message, context: Context
+    ) -> tuple[Model, ...]:
+        """Return models by their fingerprints, of those at hand and the initial one.
+
+        Raises:
+            LostReference: This client does not hold one of them.
+        """
+        missing = [fingerprint for fingerprint in wanted if fingerprint not in at_hand]
+        if missing and (initial := self.initial_model(message, context)) is not None:
+            at_hand = at_hand | {fingerprint_model(initial): initial}
+        for fingerprint in missing:
+            if fingerprint not in at_hand:
+                raise LostReference(f"a reference is model {fingerprint:08x}, which this client does not hold")
+        return tuple(at_hand[fingerprint] for fingerprint in wanted)
 
     def initial_model(self, message: Message, context: Context) -> Model | None:
         """Return the model that the run began with, if this client can build it."""
@@ -115,12 +149,20 @@ class Receiver:
             before = self.initial_model(message, context)
             if before is None or fingerprint_model(before) != held["base"]:
                 return None
-        return add_delta(before, decode(cast("bytes", held["frame"]), ModelSpec.of(before)))
+        references = tuple(cast("list[int]", held.get("references", [])))
+        moment = CodingContext(
+            run=str(message.metadata.run_id),
+            sender=SERVER,
+            round=cast("int", held["round"]),
+            base=cast("int", held["base"]),
+            model=before,
+            references=self.references(references, {}, message, context),
+        )
+        return add_delta(before, decode(cast("bytes", held["frame"]), ModelSpec.of(before), context=moment))
 
 
-def _remember(state: RecordDict, order: ModelOrder, *, frame: bytes, spec: bytes, base: Model | None) -> None:
-    held: dict[str, int | bytes] = {"base": order.base, "model": order.model, "frame": frame}
-    state[_HELD_KEY] = ConfigRecord(held | ({"spec": spec} if spec else {}))  # type: ignore[arg-type]
+def _remember(state: RecordDict, held: ConfigRecord, base: Model | None) -> None:
+    state[_HELD_KEY] = held
     if base is not None:
         state[_BASE_KEY] = to_array_record(base)
     elif _BASE_KEY in state:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from fedcomp.codecs import CodingContext, DecodedUpdate, decode_update, parse_codec
-from fedcomp.errors import FrameError, InvalidValues
+from fedcomp.errors import FrameError, FrameTooLarge, InvalidValues
 from fedcomp.flower.order import NO_CODEC
 from fedcomp.flower.records import frame_from_record, plain_model_from_record
 from fedcomp.types import ModelSpec, add_delta, subtract_models
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flwr.app import Message, MetricRecord
 
     from fedcomp.flower.downlink import SentModels
@@ -71,7 +73,7 @@ class Screening:
         codec: Codec text that clients were ordered to use, or `NO_CODEC`.
         base: The global model.
         sent: What each client was sent of it.
-        invited: Node ids of the clients that were asked.
+        budgets: Most bytes of a frame of each client that was asked; 0 for no limit.
         weighted_by: Key of the weight in a reply's metrics.
         limits: Caps for frames.
     """
@@ -84,14 +86,14 @@ class Screening:
         codec: str,
         base: Model,
         sent: SentModels,
-        invited: set[int],
+        budgets: Mapping[int, int],
         weighted_by: str,
         limits: FrameLimits,
     ) -> None:
         self._run, self._round, self._codec = run, server_round, codec
         self._base, self._spec = base, ModelSpec.of(base)
         self._sent = sent
-        self._invited, self._answered = invited, set[int]()
+        self._budgets, self._answered = budgets, set[int]()
         self._weighted_by, self._limits = weighted_by, limits
 
     def check(self, reply: Message) -> AcceptedUpdate:
@@ -101,7 +103,7 @@ class Screening:
             FrameError: It was refused; `reason` says why.
         """
         sender = reply.metadata.src_node_id
-        if sender not in self._invited:
+        if sender not in self._budgets:
             raise Uninvited(f"node {sender} was not asked in round {self._round}")
         if sender in self._answered:
             raise Replayed(f"node {sender} has already answered in round {self._round}")
@@ -120,8 +122,18 @@ class Screening:
             update = DecodedUpdate.from_delta(subtract_models(model, self._sent.model(sender)))
             update.check_norm(self._limits.max_norm)
             return update
-        moment = CodingContext(self._run, str(sender), self._round, self._sent.fingerprint(sender))
+        references = tuple(reference.model for reference in self._sent.references(sender))
+        moment = CodingContext(
+            run=self._run,
+            sender=str(sender),
+            round=self._round,
+            base=self._sent.fingerprint(sender),
+            model=self._sent.model(sender) if references else None,
+            references=references,
+        )
         frame, codec = frame_from_record(record), parse_codec(self._codec)
+        if (budget := self._budgets[sender]) and len(frame) > budget:
+            raise FrameTooLarge(f"frame has {len(frame)} bytes, its budget is {budget}")
         return decode_update(frame, self._spec, context=moment, limits=self._limits, codec=codec)
 
     def _weight(self, metrics: MetricRecord) -> float:

@@ -12,13 +12,16 @@ from flwr.serverapp.strategy import Strategy
 
 from fedcomp.codecs import ErrorFeedback, parse_codec
 from fedcomp.errors import FrameError, UsageError
+from fedcomp.flower.budget import check_scalable, granted
 from fedcomp.flower.downlink import Broadcast, Downlink
 from fedcomp.flower.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
 from fedcomp.flower.keeping import keep_strategy, restore_strategy
 from fedcomp.flower.model_order import MODEL_KEY, failure_of
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
+from fedcomp.flower.order_record import write_order
 from fedcomp.flower.records import num_bytes, only_array_record, to_array_record, to_model
 from fedcomp.flower.screening import Screening
+from fedcomp.flower.shared_initial import SharedInitial
 from fedcomp.flower.snapshot import Snapshot
 from fedcomp.flower.traffic import RoundTraffic, TimedGrid
 from fedcomp.wire import FrameLimits
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
     from flwr.serverapp import Grid
 
+    from fedcomp.flower.budget import Budget
+    from fedcomp.flower.downlink import SentModels
     from fedcomp.flower.screening import AcceptedUpdate
     from fedcomp.types import Model
 
@@ -49,10 +54,13 @@ class CompressedStrategy(Strategy):
         downlink: Codec text or preset name for what is sent to train from: the difference to what each client holds.
             ``"none"`` sends plain arrays. Messages that evaluate are always plain.
         downlink_full: The same for whole models, which new clients are sent and those that lost theirs.
-        clients_build_initial: The clients' `compression_mod` was given `initial`: whole models are then sent relative
-            to that. A client that turns out to build another one is sent models relative to nothing.
+        initial: The run's initial model, if the clients' `compression_mod` can build it (its own `initial`): whole
+            models are then sent relative to that, and updates are coded with its help. A client that turns out to
+            build another one does without.
         downlink_cache_bytes: Most bytes of clients' models that are kept; beyond, the least recently used are
             forgotten, and those clients are sent whole models.
+        uplink_budget: Most bytes of an update's frame, for a codec with a knob for that; a larger one is refused.
+        downlink_budget: The same for a model's frame, unless it is a whole one.
         residual_decay: Error feedback at the clients, see `ErrorFeedback`; 0 switches it off.
         momentum_correction: DGC's momentum at the clients, see `ErrorFeedback`; 0 switches it off.
         seed: For the clients' stochastic stages.
@@ -72,8 +80,10 @@ class CompressedStrategy(Strategy):
         codec: str = "thin",
         downlink: str = NO_CODEC,
         downlink_full: str = "q8",
-        clients_build_initial: bool = False,
+        initial: Model | None = None,
         downlink_cache_bytes: int = 1 << 31,
+        uplink_budget: Budget = 0,
+        downlink_budget: Budget = 0,
         residual_decay: float = 1.0,
         momentum_correction: float = 0.0,
         seed: int = 0,
@@ -87,15 +97,21 @@ class CompressedStrategy(Strategy):
             raise UsageError(f"min_replies is {min_replies}, expected 1 or more")
         self.inner = inner
         self.codec = codec if codec == NO_CODEC else str(parse_codec(codec))
+        if codec != NO_CODEC:
+            check_scalable(codec, uplink_budget)
+        self.uplink_budget = uplink_budget
+        self._initial = SharedInitial(initial)
         self.downlink: Downlink | None = None
         if downlink != NO_CODEC:
             self.downlink = Downlink(
                 downlink,
+                initial=self._initial,
                 full_codec=downlink_full,
                 seed=seed,
-                clients_build_initial=clients_build_initial,
                 cache_bytes=downlink_cache_bytes,
+                budget=downlink_budget,
             )
+        self._sent: SentModels = self.downlink or Broadcast(self._initial)
         self.residual_decay, self.momentum_correction = residual_decay, momentum_correction
         self.seed, self.min_replies = seed, min_replies
         self.limits = limits or FrameLimits()
@@ -119,33 +135,39 @@ class CompressedStrategy(Strategy):
         _, broadcast = only_array_record(messages[0].content)
         self._base, self._dense_bytes = to_model(broadcast), num_bytes(broadcast)
         run = str(messages[0].metadata.run_id)
-        if self.downlink:
-            self.downlink.begin(run, server_round, self._base)
+        self._sent.begin(run, server_round, self._base)
+        budgets = {
+            message.metadata.dst_node_id: granted(self.uplink_budget, server_round, message.metadata.dst_node_id)
+            for message in messages
+        }
         self._screening = Screening(
             run=run,
             server_round=server_round,
             codec=self.codec,
             base=self._base,
-            sent=self.downlink or Broadcast(self._base),
-            invited={message.metadata.dst_node_id for message in messages},
+            sent=self._sent,
+            budgets=budgets,
             weighted_by=_weighted_by(self.inner),
             limits=self.limits,
         )
         for message in messages:
+            client = message.metadata.dst_node_id
+            model = self._sent.send(client)
             order = CompressionOrder(
                 codec=self.codec,
                 seed=self.seed,
                 round=server_round,
                 residual_decay=self.residual_decay,
                 momentum_correction=self.momentum_correction,
-                acknowledged=self._acknowledged.get(message.metadata.dst_node_id, 0),
+                acknowledged=self._acknowledged.get(client, 0),
+                budget=budgets[client],
+                references=self._references(client),
             )
             # Stock strategies give all messages the same RecordDict: make one for each.
-            message.content = RecordDict({**message.content, ORDER_KEY: order.to_record()})
-            if self.downlink:
-                model_order, record = self.downlink.send(message.metadata.dst_node_id)
-                message.content[MODEL_KEY] = model_order.to_record()
-                message.content[only_array_record(message.content)[0]] = record
+            message.content = RecordDict({**message.content, ORDER_KEY: write_order(order)})
+            if model:
+                message.content[MODEL_KEY] = write_order(model[0])
+                message.content[only_array_record(message.content)[0]] = model[1]
             self._traffic.downlink_bytes += num_bytes(only_array_record(message.content)[1])
             self._traffic.dense_downlink_bytes += self._dense_bytes
         return messages
@@ -194,21 +216,28 @@ class CompressedStrategy(Strategy):
             "clients": np.array(list(self._acknowledged), np.uint64),
             "rounds": np.array(list(self._acknowledged.values()), np.int64),
         }
-        return Snapshot.join({"inner": keep_strategy(self.inner), "acknowledged": Snapshot({}, acknowledged)})
+        return Snapshot.join(
+            {
+                "inner": keep_strategy(self.inner),
+                "acknowledged": Snapshot({}, acknowledged),
+                "initial": self._initial.save_state(),
+            }
+        )
 
     def restore_state(self, snapshot: Snapshot) -> None:
         """Go on from what `save_state` of a strategy that was built in the same way returned."""
         restore_strategy(self.inner, snapshot.part("inner"))
+        self._initial.restore_state(snapshot.part("initial"))
         acknowledged = snapshot.part("acknowledged").tensors
         self._acknowledged = dict(zip(acknowledged["clients"].tolist(), acknowledged["rounds"].tolist(), strict=True))
 
     def _accept(self, replies: Iterable[Message]) -> Iterator[AcceptedUpdate]:
         for reply in replies:
             sender = reply.metadata.src_node_id
-            if self.downlink and reply.has_error() and (failure := failure_of(reply.error)):
-                self.downlink.fail(sender, failure)
+            if self._screening and reply.has_error() and (failure := failure_of(reply.error)):
+                self._sent.fail(sender, failure)
                 self._traffic.rejected[failure] += 1
-                self._traffic.complain(f"client {sender} could not make its model: {reply.error.reason}")
+                self._traffic.complain(f"client {sender} could not take part: {reply.error.reason}")
                 continue
             if reply.has_error() or self._screening is None:
                 reason = reply.error.reason if reply.has_error() else "it was not asked"
@@ -227,11 +256,16 @@ class CompressedStrategy(Strategy):
                 self._refuse(sender, "unexpected", error)
                 continue
             self._traffic.accepted += 1
-            if self.downlink:
-                self.downlink.acknowledge(sender)
+            self._sent.acknowledge(sender)
             if self._on_update:
                 self._on_update(self._traffic.round, update)
             yield update
+
+    def _references(self, client: int) -> tuple[int, ...]:
+        """Return what a client's update shall be coded with; nothing if it is not coded."""
+        if self.codec == NO_CODEC:
+            return ()
+        return tuple(reference.fingerprint for reference in self._sent.references(client))
 
     def _refuse(self, sender: int, reason: str, error: Exception) -> None:
         self._traffic.rejected[reason] += 1
