@@ -67,6 +67,7 @@ def main(grid: Grid, context: Context) -> None:
         downlink_full=config.downlink_full,
         clients_build_initial=config.shared_initial,
         downlink_cache_bytes=config.downlink_cache_bytes,
+        downlink_max_lag=config.downlink_max_lag,
         residual_decay=config.residual_decay,
         momentum_correction=config.momentum_correction,
         seed=config.seed,

@@ -5,12 +5,13 @@ Each difference is taken from that, so what the codec dropped is in the next one
 A client that missed rounds is sent one difference and not a chain of them. Clients that hold the same are sent the
 same frame, encoded once.
 
-A client of which nothing is known, and one that a whole model costs no more, gets a whole one: relative to zeros, or
-to the run's initial model where clients can build that themselves.
+A client of which nothing is known, one that is too far behind, and one that a whole model costs no more gets a whole
+one: relative to zeros, or to the run's initial model where clients can build that themselves.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from flwr.app import ArrayRecord
 
     from fedcomp.codecs import Codec
-    from fedcomp.types import Model
+    from fedcomp.types import Model, ModelDelta
 
 _SURELY_SMALLER = 0.5
 """A difference of less than this share of the last whole model's bytes is sent without encoding a whole one, too."""
@@ -69,6 +70,7 @@ class _Parcel(NamedTuple):
     frame: bytes
     order: ModelOrder
     record: ArrayRecord
+    as_of: float
 
     def unpack(self) -> Model:
         """Return what the clients make of it, by the very same steps."""
@@ -85,17 +87,27 @@ class Downlink:
         seed: For stochastic stages.
         clients_build_initial: The clients' mods can build the model of the first round.
         cache_bytes: Most bytes of clients' models that are kept here.
+        max_lag: Most rounds that a client may be behind with what a difference makes, as `HeldModel.as_of` counts.
 
     Raises:
         UsageError: A codec does not parse or fit, or a number is out of range.
     """
 
     def __init__(
-        self, codec: str, *, full_codec: str = "q8", seed: int = 0, clients_build_initial: bool, cache_bytes: int
+        self,
+        codec: str,
+        *,
+        full_codec: str = "q8",
+        seed: int = 0,
+        clients_build_initial: bool,
+        cache_bytes: int,
+        max_lag: float,
     ) -> None:
+        if not max_lag > 0:
+            raise UsageError(f"downlink_max_lag is {max_lag}, expected a positive number")
         self.codec, self.full_codec = parse_codec(codec), parse_whole_model_codec(full_codec)
         self._seed, self._clients_build_initial = seed, clients_build_initial
-        self._held = HeldModels(cache_bytes)
+        self._held, self._max_lag = HeldModels(cache_bytes), max_lag
         self._initial: HeldModel | None = None
         self._without_initial: set[int] = set()
         self._full_bytes = 0
@@ -110,7 +122,7 @@ class Downlink:
         self._run, self._server_round, self._model = run, server_round, model
         self._parcels, self._sent = {}, {}
         if self._initial is None and self._clients_build_initial:
-            self._initial = HeldModel(fingerprint_model(model), model)
+            self._initial = HeldModel(fingerprint_model(model), model, server_round)
 
     def send(self, client: int) -> tuple[ModelOrder, ArrayRecord]:
         """Return what to put into the message to a client."""
@@ -127,7 +139,8 @@ class Downlink:
 
     def acknowledge(self, client: int) -> None:
         """Note that a client trained from what it was sent."""
-        self._held.hold(client, self.fingerprint(client), self._sent[client].unpack)
+        parcel = self._sent[client]
+        self._held.hold(client, parcel.order.model, parcel.as_of, parcel.unpack)
 
     def fail(self, client: int, reason: str) -> None:
         """Note that a client could not make its model: it is sent a whole one next time."""
@@ -143,13 +156,13 @@ class Downlink:
 
     def save_state(self, folder: Path) -> Snapshot:
         """Return who holds what, and write the models that no earlier call has written beside it; see `ModelFiles`."""
-        models, holders = dict(self._held.models()), self._held.holders()
+        models, holders = list(self._held.models()), self._held.holders()
         initial = [self._initial] if self._initial else []
         own = Snapshot(
             {
-                "initial": [fingerprint for fingerprint, _ in initial],
+                "initial": [(held.fingerprint, held.as_of) for held in initial],
+                "models": [(held.fingerprint, held.as_of) for held in models],
                 "full_bytes": self._full_bytes,
-                "models": list(models),
             },
             {
                 "clients": np.array(list(holders), np.uint64),
@@ -157,7 +170,8 @@ class Downlink:
                 "without_initial": np.array(sorted(self._without_initial), np.uint64),
             },
         )
-        return Snapshot.join({"own": own, "files": self._files.save(folder, models | dict(initial))})
+        files = {held.fingerprint: held.model for held in (*models, *initial)}
+        return Snapshot.join({"own": own, "files": self._files.save(folder, files)})
 
     def restore_state(self, folder: Path, snapshot: Snapshot) -> None:
         """Go on as the server that saved this would.
@@ -168,46 +182,65 @@ class Downlink:
         files = self._files.restore(folder, snapshot.part("files"))
         facts, tensors = snapshot.part("own")
         clients, held = tensors["clients"].tolist(), tensors["held"].tolist()
-        self._held.restore({each: files[each] for each in facts["models"]}, dict(zip(clients, held, strict=True)))
-        self._initial = next((HeldModel(each, files[each]) for each in facts["initial"]), None)
+        models, initial = (
+            [HeldModel(fingerprint, files[fingerprint], as_of) for fingerprint, as_of in facts[part]]
+            for part in ("models", "initial")
+        )
+        self._held.restore(models, dict(zip(clients, held, strict=True)))
+        self._initial = next(iter(initial), None)
         self._without_initial = set(tensors["without_initial"].tolist())
         self._full_bytes = facts["full_bytes"]
 
     def _choose(self, client: int) -> _Parcel:
-        held = self._held.get(client)
-        if held:
-            delta = self._parcel(*held, is_whole=False)
-            size = num_bytes(delta.record)
-            if size < _SURELY_SMALLER * self._full_bytes or size < num_bytes(self._whole(client).record):
+        if held := self._held.get(client):
+            delta = self._parcel(held, is_whole=False)
+            if self._server_round - delta.as_of <= self._max_lag and self._is_smaller(delta, client):
                 return delta
             # The client keeps what the frame makes and what it is relative to, but not what it held before.
             self._held.forget(client)
         return self._whole(client)
 
+    def _is_smaller(self, delta: _Parcel, client: int) -> bool:
+        size = num_bytes(delta.record)
+        return size < _SURELY_SMALLER * self._full_bytes or size < num_bytes(self._whole(client).record)
+
     def _whole(self, client: int) -> _Parcel:
         if self._initial and client not in self._without_initial:
-            whole = self._parcel(*self._initial, is_whole=True)
+            whole = self._parcel(self._initial, is_whole=True)
         else:
             zeros = {name: np.zeros_like(values) for name, values in self._model.items()}
-            whole = self._parcel(NOTHING, zeros, is_whole=True)
+            whole = self._parcel(HeldModel(NOTHING, zeros, self._server_round), is_whole=True)
         self._full_bytes = num_bytes(whole.record)
         return whole
 
-    def _parcel(self, fingerprint: int, base: Model, *, is_whole: bool) -> _Parcel:
+    def _parcel(self, base: HeldModel, *, is_whole: bool) -> _Parcel:
         """Encode the global model relative to a base, once a round."""
-        if (fingerprint, is_whole) not in self._parcels:
-            codec = self.full_codec if is_whole else self.codec
-            self._parcels[fingerprint, is_whole] = self._encode(codec, fingerprint, base)
-        return self._parcels[fingerprint, is_whole]
+        key = base.fingerprint, is_whole
+        if key not in self._parcels:
+            self._parcels[key] = self._encode(base, is_whole=is_whole)
+        return self._parcels[key]
 
-    def _encode(self, codec: Codec, fingerprint: int, base: Model) -> _Parcel:
+    def _encode(self, held: HeldModel, *, is_whole: bool) -> _Parcel:
+        fingerprint, base, as_of = held
+        codec = self.full_codec if is_whole else self.codec
         moment = CodingContext(run=self._run, sender=SERVER, round=self._server_round, base=fingerprint)
         rng = derive_rng(self._seed, self._server_round, fingerprint, "downlink")
         delta, spec = subtract_models(self._model, base), ModelSpec.of(base)
         frame = codec.encode(delta, rng=rng, context=moment).frame
-        received = add_delta(base, decode(frame, spec))
+        decoded = decode(frame, spec)
+        lacking = 0.0 if is_whole else _share_lost(delta, decoded)
+        received = add_delta(base, decoded)
         order = ModelOrder(base=fingerprint, model=fingerprint_model(received))
-        return _Parcel(base, frame, order, pack_model(frame, spec if fingerprint == NOTHING else None))
+        record = pack_model(frame, spec if fingerprint == NOTHING else None)
+        return _Parcel(base, frame, order, record, self._server_round - lacking * (self._server_round - as_of))
+
+
+def _share_lost(delta: ModelDelta, decoded: ModelDelta) -> float:
+    """Return the norm of what a codec dropped over that of what it was given."""
+    floats = [name for name, values in delta.items() if values.dtype.kind == "f"]
+    lost = sum(float(np.square(delta[name] - decoded[name], dtype=np.float64).sum()) for name in floats)
+    given = sum(float(np.square(delta[name], dtype=np.float64).sum()) for name in floats)
+    return math.sqrt(lost / given) if given else 0.0
 
 
 def parse_whole_model_codec(text: str) -> Codec:

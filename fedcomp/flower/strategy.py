@@ -53,6 +53,8 @@ class CompressedStrategy(Strategy):
             to that. A client that turns out to build another one is sent models relative to nothing.
         downlink_cache_bytes: Most bytes of clients' models that are kept; beyond, the least recently used are
             forgotten, and those clients are sent whole models.
+        downlink_max_lag: A client that would be more rounds behind with a difference is sent a whole model. One that
+            last took part eleven rounds ago, and of whose difference a codec keeps nine tenths, is one behind.
         residual_decay: Error feedback at the clients, see `ErrorFeedback`; 0 switches it off.
         momentum_correction: DGC's momentum at the clients, see `ErrorFeedback`; 0 switches it off.
         seed: For the clients' stochastic stages.
@@ -74,6 +76,7 @@ class CompressedStrategy(Strategy):
         downlink_full: str = "q8",
         clients_build_initial: bool = False,
         downlink_cache_bytes: int = 1 << 31,
+        downlink_max_lag: float = 10.0,
         residual_decay: float = 1.0,
         momentum_correction: float = 0.0,
         seed: int = 0,
@@ -95,6 +98,7 @@ class CompressedStrategy(Strategy):
                 seed=seed,
                 clients_build_initial=clients_build_initial,
                 cache_bytes=downlink_cache_bytes,
+                max_lag=downlink_max_lag,
             )
         self.residual_decay, self.momentum_correction = residual_decay, momentum_correction
         self.seed, self.min_replies = seed, min_replies
