@@ -98,6 +98,9 @@ class RunConfig(BaseModel):
     downlink: str = Field(NO_CODEC, description="codec of what clients are sent, as `codec`; none for plain arrays")
     downlink_full: str = Field("q8", description="of whole models, for clients that hold none; without a transform")
     downlink_cache_bytes: int = Field(1 << 31, ge=0, description="of clients' models that the server keeps")
+    downlink_max_lag: float = Field(
+        10.0, gt=0, description="rounds that a client may stay behind; beyond, it is sent a whole model"
+    )
     shared_initial: bool = Field(True, description="clients build the initial model themselves: it is not sent")
     uplink_budget_bytes: int = Field(0, ge=0, description="most bytes of an update; the codec fills them; 0 is off")
     target_ratio: float = Field(0.0, ge=0, description="the same, as what plain arrays take over it; 0 is off")

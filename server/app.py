@@ -79,6 +79,7 @@ def main(grid: Grid, context: Context) -> None:
         uplink_budget=tilted_budget(config, config.uplink_budget_bytes, config.target_ratio, dense_bytes),
         downlink_budget=tilted_budget(config, config.downlink_budget_bytes, config.downlink_target_ratio, dense_bytes),
         downlink_cache_bytes=config.downlink_cache_bytes,
+        downlink_max_lag=config.downlink_max_lag,
         residual_decay=config.residual_decay,
         momentum_correction=config.momentum_correction,
         seed=config.seed,

@@ -5,12 +5,14 @@ Each difference is taken from that, so what the codec dropped is in the next one
 A client that missed rounds is sent one difference and not a chain of them. Clients that hold the same are sent the
 same frame, encoded once.
 
-A client of which nothing is known, and one that a whole model costs no more, gets a whole one: relative to zeros, or
-to the run's initial model where clients can build that themselves.
+A client of which nothing is known is sent a model relative to the initial one where clients can build that
+themselves, else a whole one, relative to zeros. So is one that is too far behind, and one that a whole model costs no
+more.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from fedcomp.codecs import Codec
     from fedcomp.flower.budget import Budget
     from fedcomp.flower.shared_initial import SharedInitial
-    from fedcomp.types import Model
+    from fedcomp.types import Model, ModelDelta
 
 _SURELY_SMALLER = 0.5
 """A difference of less than this share of the last whole model's bytes is sent without encoding a whole one, too."""
@@ -114,19 +116,20 @@ def _others(fingerprint: int, *models: HeldModel | None) -> list[HeldModel]:
 class _Parcel(NamedTuple):
     """A frame, ready to send to everyone who holds its base."""
 
-    base: Model
+    base: HeldModel
     frame: bytes
     order: ModelOrder
     record: ArrayRecord
     moment: CodingContext
     kept: Model | None
+    as_of: float
 
     def unpack(self) -> Model:
         """Return what the clients make of it, by the very same steps."""
         if self.kept is not None:
             return self.kept
-        delta = decode(self.frame, ModelSpec.of(self.base), context=replace(self.moment))
-        return add_delta(self.base, delta)
+        delta = decode(self.frame, ModelSpec.of(self.base.model), context=replace(self.moment))
+        return add_delta(self.base.model, delta)
 
 
 class Downlink:
@@ -138,6 +141,8 @@ class Downlink:
             machines: it is what a client falls back to.
         seed: For stochastic stages.
         initial: Who has the run's initial model.
+        max_lag: Most rounds that a client may be behind with what a difference makes, as `HeldModel.as_of` counts; else
+            it is sent a whole model. With a budget there is no such limit: it would be broken.
         budget: Most bytes of a difference's frame; asked for client 0, since clients may share one.
         cache_bytes: Most bytes of clients' models that are kept here.
 
@@ -153,10 +158,14 @@ class Downlink:
         full_codec: str = "q8",
         seed: int = 0,
         cache_bytes: int,
+        max_lag: float,
         budget: Budget = 0,
     ) -> None:
         self.codec, self.full_codec = parse_codec(codec), parse_whole_model_codec(full_codec)
         check_scalable(self.codec, budget)
+        if not max_lag > 0:
+            raise UsageError(f"downlink_max_lag is {max_lag}, expected a positive number")
+        self._max_lag = max_lag
         self._initial, self._seed, self._budget = initial, seed, budget
         self._held, self._cache_bytes = HeldModels(cache_bytes), cache_bytes
         self._full_bytes = 0
@@ -188,12 +197,13 @@ class Downlink:
     def references(self, client: int) -> list[HeldModel]:
         """Return the model that the client's was relative to, and the initial one, where they are others."""
         parcel = self._sent[client]
-        base = HeldModel(parcel.order.base, parcel.base) if parcel.order.base != NOTHING else None
+        base = parcel.base if parcel.order.base != NOTHING else None
         return _others(parcel.order.model, base, self._initial.at(client))
 
     def acknowledge(self, client: int) -> None:
         """Note that a client trained from what it was sent."""
-        self._held.hold(client, self.fingerprint(client), self._sent[client].unpack)
+        parcel = self._sent[client]
+        self._held.hold(client, parcel.order.model, parcel.as_of, parcel.unpack)
 
     def fail(self, client: int, reason: str) -> None:
         """Note that a client could not make its model: it is sent a whole one next time."""
@@ -207,15 +217,17 @@ class Downlink:
 
     def save_state(self, folder: Path) -> Snapshot:
         """Return who holds what, and write the models that no earlier call has written beside it; see `ModelFiles`."""
-        models, holders = dict(self._held.models()), self._held.holders()
+        models, holders = list(self._held.models()), self._held.holders()
         own = Snapshot(
-            {"full_bytes": self._full_bytes, "models": list(models)},
+            {"full_bytes": self._full_bytes, "models": [(held.fingerprint, held.as_of) for held in models]},
             {
                 "clients": np.array(list(holders), np.uint64),
                 "held": np.array(list(holders.values()), np.int64),
             },
         )
-        return Snapshot.join({"own": own, "files": self._files.save(folder, models)})
+        return Snapshot.join(
+            {"own": own, "files": self._files.save(folder, {each.fingerprint: each.model for each in models})}
+        )
 
     def restore_state(self, folder: Path, snapshot: Snapshot) -> None:
         """Go on as the server that saved this would.
@@ -226,27 +238,28 @@ class Downlink:
         files = self._files.restore(folder, snapshot.part("files"))
         facts, tensors = snapshot.part("own")
         clients, held = tensors["clients"].tolist(), tensors["held"].tolist()
-        self._held.restore({each: files[each] for each in facts["models"]}, dict(zip(clients, held, strict=True)))
+        models = (HeldModel(fingerprint, files[fingerprint], as_of) for fingerprint, as_of in facts["models"])
+        self._held.restore(models, dict(zip(clients, held, strict=True)))
         self._full_bytes = facts["full_bytes"]
 
     def _choose(self, client: int) -> _Parcel:
-        held = self._held.get(client)
-        if held:
-            delta = self._parcel(held, self._initial.at(client))
-            size = num_bytes(delta.record)
-            if size < _SURELY_SMALLER * self._full_bytes or size < num_bytes(self._from_nothing().record):
+        initial = self._initial.at(client)
+        if base := self._held.get(client) or initial:
+            delta = self._parcel(base, initial)
+            is_near = self._budget or self._server_round - delta.as_of <= self._max_lag
+            if is_near and self._is_smaller(delta):
                 return delta
             # The client keeps what the frame makes and what it is relative to, but not what it held before.
             self._held.forget(client)
-        return self._whole(client)
+        return self._whole()
 
-    def _whole(self, client: int) -> _Parcel:
-        initial = self._initial.at(client)
-        return self._parcel(initial, None) if initial else self._from_nothing()
+    def _is_smaller(self, delta: _Parcel) -> bool:
+        size = num_bytes(delta.record)
+        return size < _SURELY_SMALLER * self._full_bytes or size < num_bytes(self._whole().record)
 
-    def _from_nothing(self) -> _Parcel:
+    def _whole(self) -> _Parcel:
         zeros = {name: np.zeros_like(values) for name, values in self._model.items()}
-        whole = self._parcel(HeldModel(NOTHING, zeros), None)
+        whole = self._parcel(HeldModel(NOTHING, zeros, self._server_round), None)
         self._full_bytes = num_bytes(whole.record)
         return whole
 
@@ -273,7 +286,9 @@ class Downlink:
         budget = None if is_whole else granted(self._budget, self._server_round, 0) or None
         delta, spec = subtract_models(self._model, base.model), ModelSpec.of(base.model)
         frame = codec.encode(delta, rng=rng, context=moment, budget=budget).frame
-        received = add_delta(base.model, decode(frame, spec, context=moment))
+        decoded = decode(frame, spec, context=moment)
+        received = add_delta(base.model, decoded)
+        lag = 0.0 if is_whole else _share_lost(delta, decoded) * (self._server_round - base.as_of)
         order = ModelOrder(
             base=base.fingerprint,
             model=fingerprint_model(received),
@@ -282,7 +297,15 @@ class Downlink:
         self._kept_bytes += sum(values.nbytes for values in received.values())
         kept = received if self._kept_bytes <= self._cache_bytes else None
         record = pack_model(frame, spec if is_whole else None)
-        return _Parcel(base.model, frame, order, record, replace(moment), kept)
+        return _Parcel(base, frame, order, record, replace(moment), kept, self._server_round - lag)
+
+
+def _share_lost(delta: ModelDelta, decoded: ModelDelta) -> float:
+    """Return the norm of what a codec dropped over that of what it was given."""
+    floats = [name for name, values in delta.items() if values.dtype.kind == "f"]
+    lost = sum(float(np.square(delta[name] - decoded[name], dtype=np.float64).sum()) for name in floats)
+    given = sum(float(np.square(delta[name], dtype=np.float64).sum()) for name in floats)
+    return math.sqrt(lost / given) if given else 0.0
 
 
 def parse_whole_model_codec(text: str) -> Codec:

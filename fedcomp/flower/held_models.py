@@ -11,16 +11,23 @@ from typing import TYPE_CHECKING, NamedTuple
 from fedcomp.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from fedcomp.types import Model
 
 
 class HeldModel(NamedTuple):
-    """A model and its fingerprint (`fingerprint_model`)."""
+    """A model that a client may hold.
+
+    Args:
+        fingerprint: See `fingerprint_model`.
+        model: As the client decoded it.
+        as_of: The round whose global model it is like: where half of a difference got through, halfway between.
+    """
 
     fingerprint: int
     model: Model
+    as_of: float
 
 
 class HeldModels:
@@ -37,7 +44,7 @@ class HeldModels:
         if max_bytes < 0:
             raise UsageError(f"downlink_cache_bytes is {max_bytes}, expected 0 or more")
         self._max_bytes = max_bytes
-        self._models: OrderedDict[int, Model] = OrderedDict()  # the least recently used first
+        self._models: OrderedDict[int, HeldModel] = OrderedDict()  # the least recently used first
         self._holders: dict[int, set[int]] = {}
         self._held: dict[int, int] = {}
         self.num_bytes = 0
@@ -50,14 +57,14 @@ class HeldModels:
         if (fingerprint := self._held.get(client)) is None:
             return None
         self._models.move_to_end(fingerprint)
-        return HeldModel(fingerprint, self._models[fingerprint])
+        return self._models[fingerprint]
 
-    def hold(self, client: int, fingerprint: int, make: Callable[[], Model]) -> None:
+    def hold(self, client: int, fingerprint: int, as_of: float, make: Callable[[], Model]) -> None:
         """Note that a client holds a model from now on; it is made only if no other client holds it."""
         if self._held.get(client) != fingerprint:
             self.forget(client)
         if fingerprint not in self._models:
-            self._add(fingerprint, make())
+            self._add(HeldModel(fingerprint, make(), as_of))
         self._models.move_to_end(fingerprint)
         self._holders[fingerprint].add(client)
         self._held[client] = fingerprint
@@ -73,27 +80,27 @@ class HeldModels:
 
     def models(self) -> Iterator[HeldModel]:
         """Return the models, the least recently used first."""
-        return (HeldModel(*item) for item in self._models.items())
+        return iter(self._models.values())
 
     def holders(self) -> Mapping[int, int]:
         """Return the fingerprint of each client's model."""
         return self._held
 
-    def restore(self, models: Mapping[int, Model], holders: Mapping[int, int]) -> None:
+    def restore(self, models: Iterable[HeldModel], holders: Mapping[int, int]) -> None:
         """Go back to what `models` and `holders` returned."""
         self._models, self._holders, self._held, self.num_bytes = OrderedDict(), {}, {}, 0
-        for fingerprint, model in models.items():
-            self._add(fingerprint, model)
+        for held in models:
+            self._add(held)
         for client, fingerprint in holders.items():
             self._holders[fingerprint].add(client)
             self._held[client] = fingerprint
 
-    def _add(self, fingerprint: int, model: Model) -> None:
-        self._models[fingerprint], self._holders[fingerprint] = model, set()
-        self.num_bytes += _num_bytes(model)
+    def _add(self, held: HeldModel) -> None:
+        self._models[held.fingerprint], self._holders[held.fingerprint] = held, set()
+        self.num_bytes += _num_bytes(held.model)
 
     def _drop(self, fingerprint: int) -> None:
-        self.num_bytes -= _num_bytes(self._models.pop(fingerprint))
+        self.num_bytes -= _num_bytes(self._models.pop(fingerprint).model)
         for client in self._holders.pop(fingerprint):
             del self._held[client]
 

@@ -22,7 +22,7 @@ class SharedInitial:
     """
 
     def __init__(self, model: Model | None = None) -> None:
-        self._held = HeldModel(fingerprint_model(model), model) if model is not None else None
+        self._held = HeldModel(fingerprint_model(model), model, as_of=1) if model is not None else None
         self._without = set[int]()
 
     def at(self, client: int) -> HeldModel | None:

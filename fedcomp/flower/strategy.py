@@ -59,6 +59,7 @@ class CompressedStrategy(Strategy):
             build another one does without.
         downlink_cache_bytes: Most bytes of clients' models that are kept; beyond, the least recently used are
             forgotten, and those clients are sent whole models.
+        downlink_max_lag: Most rounds that a client may be behind with what a difference makes; see `HeldModel.as_of`.
         uplink_budget: Most bytes of an update's frame, for a codec with a knob for that; a larger one is refused.
         downlink_budget: The same for a model's frame, unless it is a whole one.
         residual_decay: Error feedback at the clients, see `ErrorFeedback`; 0 switches it off.
@@ -82,6 +83,7 @@ class CompressedStrategy(Strategy):
         downlink_full: str = "q8",
         initial: Model | None = None,
         downlink_cache_bytes: int = 1 << 31,
+        downlink_max_lag: float = 10.0,
         uplink_budget: Budget = 0,
         downlink_budget: Budget = 0,
         residual_decay: float = 1.0,
@@ -109,6 +111,7 @@ class CompressedStrategy(Strategy):
                 full_codec=downlink_full,
                 seed=seed,
                 cache_bytes=downlink_cache_bytes,
+                max_lag=downlink_max_lag,
                 budget=downlink_budget,
             )
         self._sent: SentModels = self.downlink or Broadcast(self._initial)

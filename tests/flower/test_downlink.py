@@ -430,8 +430,21 @@ def test_a_model_that_is_not_finite_ends_the_run_with_a_reason():
         ({"downlink": "thinn"}, "thin"),
         ({"downlink": "q4", "downlink_full": "thin"}, "whole models"),
         ({"downlink": "q4", "downlink_cache_bytes": -1}, "downlink_cache_bytes"),
+        ({"downlink": "q4", "downlink_max_lag": 0.0}, "downlink_max_lag"),
     ],
 )
 def test_arguments_are_checked(arguments, says):
     with pytest.raises(UsageError, match=says):
         compressed(**arguments)
+
+
+def test_a_client_that_stays_too_far_behind_is_sent_a_whole_model():
+    """With a codec that keeps next to nothing each round adds nearly one to what everyone is behind."""
+    wholes = {}
+    for max_lag in (0.1, 2.5, 1000.0):
+        strategy, _ = compressed(codec="q4", downlink="topk(density=0.001) | ternary", downlink_max_lag=max_lag)
+        _, messages = run_and_watch(strategy, toy_client(), 9)
+        wholes[max_lag] = [number for number, sent in enumerate(messages, 1) if sent[0][0]["base"] == 0]
+    assert wholes[0.1] == list(range(1, 10))
+    assert len(wholes[2.5]) in (2, 3)
+    assert wholes[1000.0] == [1]

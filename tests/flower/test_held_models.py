@@ -16,13 +16,13 @@ def model(number, num_bytes=BYTES):
 
 
 def hold(held, client, number):
-    held.hold(client, number, lambda: model(number))
+    held.hold(client, number, number / 3, lambda: model(number))
 
 
 def test_a_model_that_several_hold_is_made_and_kept_once():
     held = HeldModels(10 * BYTES)
     hold(held, 1, 7)
-    held.hold(2, 7, lambda: pytest.fail("it is there already"))
+    held.hold(2, 7, 1.0, lambda: pytest.fail("it is there already"))
     assert held.get(1).model is held.get(2).model
     assert (len(held), held.num_bytes) == (1, BYTES)
 
@@ -77,10 +77,10 @@ def test_it_comes_back_in_its_order():
         hold(held, client, client)
     held.get(1)
     hold(again, 9, 9)
-    again.restore(dict(held.models()), dict(held.holders()))
+    again.restore(list(held.models()), dict(held.holders()))
     for each in (held, again):
         hold(each, 4, 4)
-        assert [fingerprint for fingerprint, _ in each.models()] == [3, 1, 4]
+        assert [(one.fingerprint, one.as_of) for one in each.models()] == [(3, 1.0), (1, 1 / 3), (4, 4 / 3)]
         assert each.holders() == {1: 1, 3: 3, 4: 4}
         assert each.num_bytes == 3 * BYTES
 
