@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fedcomp.codecs.balance import Balance, multiply_tensors
 from fedcomp.codecs.decoded import DecodedUpdate
 from fedcomp.codecs.entropy import decompress
 from fedcomp.codecs.groups import Cuts
@@ -81,10 +82,15 @@ def decode_update(
     positions, cuts = _positions(sections, stages, layout), layout.coded.cuts
     if positions is not None:
         cuts = cuts.at(positions)
+    values = _dequantize(stages, arrays, cuts, context.known(layout.coded) if context else None)
+    if stages.octaves is not None:
+        if len(stages.octaves) != len(layout.coded.tensors):
+            raise FrameMalformed(f"{len(stages.octaves)} gains for {len(layout.coded.tensors)} tensors")
+        values = multiply_tensors(values, cuts.tensors, stages.octaves, sign=-1)
     update = DecodedUpdate(
         layout=layout,
         positions=positions,
-        values=_dequantize(stages, arrays, cuts, context.known(layout.coded) if context else None),
+        values=values,
         bounds=cuts.tensors,
         kept=kept,
         integers=arrays[SectionKind.KEPT_INTS],
@@ -194,6 +200,7 @@ class _Stages(NamedTuple):
         frozen: Indices of tensors that do not travel.
         keep_below: Element count below which a tensor is kept.
         kept_dtype: Type of what is kept.
+        octaves: Binary logarithms of the gains of the coded tensors; None if they have none.
         num_selected: Number of coordinates that travel; None for all.
         seed: From which their positions are drawn; None if they are sent.
         transform: What the values went through before they were quantized; None if nothing.
@@ -204,6 +211,7 @@ class _Stages(NamedTuple):
     frozen: frozenset[int]
     keep_below: int
     kept_dtype: str
+    octaves: tuple[int, ...] | None
     num_selected: int | None
     seed: int | None
     transform: type[Transform] | None
@@ -219,12 +227,15 @@ class _Stages(NamedTuple):
 def _read_stages(headers: tuple[StageHeader, ...]) -> _Stages:
     remaining = list(headers)
     frozen, keep_below, kept_dtype = frozenset[int](), 0, "float32"
+    octaves: tuple[int, ...] | None = None
     num_selected, seed, transform, key = None, None, None, tuple[int, ...]()
     try:
         if remaining and remaining[0].id == Trainable.wire_id:
             frozen = Trainable.parse_wire(remaining.pop(0).args)
         if remaining and remaining[0].id == Keep.wire_id:
             keep_below, kept_dtype = Keep.parse_wire(remaining.pop(0).args)
+        if remaining and remaining[0].id == Balance.wire_id:
+            octaves = Balance.parse_wire(remaining.pop(0).args)
         if remaining and remaining[0].id in SPARSIFIERS:
             header = remaining.pop(0)
             if SPARSIFIERS[header.id].sends_positions:
@@ -237,13 +248,13 @@ def _read_stages(headers: tuple[StageHeader, ...]) -> _Stages:
             if transform.needs_whole_tensors and num_selected is not None:
                 raise ValueError(f"{transform.name} behind a sparsifier")
         if len(remaining) != 1 or remaining[0].id not in QUANTIZERS:
-            raise ValueError("expected trainable, keep, sparsifier, transform, quantizer in this order")
+            raise ValueError("expected trainable, keep, balance, sparsifier, transform, quantizer in this order")
         quantizer = QUANTIZERS[remaining[0].id].from_wire(remaining[0].args)
     except ValueError as error:
         raise FrameMalformed(f"codec stages {[(s.id, *s.args) for s in headers]}: {error}") from None
     if quantizer.needs_sparsifier and num_selected is None:
         raise FrameMalformed(f"{quantizer.name} without a sparsifier before it")
-    return _Stages(frozen, keep_below, kept_dtype, num_selected, seed, transform, key, quantizer)
+    return _Stages(frozen, keep_below, kept_dtype, octaves, num_selected, seed, transform, key, quantizer)
 
 
 def _expected_sections(stages: _Stages, layout: Layout) -> dict[SectionKind, ArraySpec]:

@@ -15,6 +15,7 @@ import re
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, get_type_hints
 
+from fedcomp.codecs.balance import Balance
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.pipeline import Codec
 from fedcomp.codecs.registry import PRESETS, QUANTIZERS, SPARSIFIERS, STAGES, TRANSFORMS
@@ -83,6 +84,7 @@ class _Parser:
         roles: tuple[tuple[str, Iterable[Any]], ...] = (
             ("trainable", (Trainable,)),
             ("keep", (Keep,)),
+            ("balance", (Balance,)),
             ("warmup", (Warmup,)),
             ("sparsifier", SPARSIFIERS.values()),
             ("transform", TRANSFORMS.values()),

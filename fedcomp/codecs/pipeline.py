@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
+from fedcomp.codecs.balance import Balance, multiply_tensors
 from fedcomp.codecs.decoder import decode_transformed
 from fedcomp.codecs.entropy import compress
 from fedcomp.codecs.groups import root_mean_square
@@ -58,6 +59,7 @@ class Codec:
         keep: Which small tensors stay plain floats.
         transform: Applied to the values before they are quantized; None leaves them.
         trainable: Leaves out tensors that did not change; None sends them too.
+        balance: Codes tensors with small updates more finely; None codes all alike.
         warmup: Makes the sparsifier denser in the first rounds.
 
     Raises:
@@ -69,6 +71,7 @@ class Codec:
     keep: Keep = field(default_factory=lambda: Keep(below=0))
     transform: Transform | None = None
     trainable: Trainable | None = None
+    balance: Balance | None = None
     warmup: Warmup | None = None
 
     def __post_init__(self) -> None:
@@ -89,6 +92,8 @@ class Codec:
     def error_bound(self) -> float:
         """Bound of the squared error over the update's squared norm; see `Stage.error_bound`."""
         if self.transform and not self.transform.preserves_norm and self.quantizer.error_bound > 0:
+            return inf
+        if self.balance and self.quantizer.error_bound > 0:
             return inf
         return max(stage.error_bound for stage in self._stages())
 
@@ -134,6 +139,7 @@ class Codec:
         stages: tuple[Stage | None, ...] = (
             self.trainable,
             self.keep,
+            self.balance,
             self.warmup,
             self.sparsifier,
             self.transform,
@@ -180,10 +186,17 @@ class Codec:
         stages = [StageHeader(Trainable.wire_id, Trainable.wire_args(frozen))] if frozen else []
         if self.keep.below:
             stages.append(StageHeader(self.keep.wire_id, (self.keep.below, kept.itemsize * 8)))
+        fresh_values = flatten_finite(layout.coded, fresh) if fresh is not None else None
+        if self.balance:
+            octaves = self.balance.find_octaves(values, layout.coded.cuts)
+            stages.append(StageHeader(self.balance.wire_id, octaves))
+            values = multiply_tensors(values, layout.coded.bounds, octaves, sign=1)
+            if fresh_values is not None:
+                fresh_values = multiply_tensors(fresh_values, layout.coded.bounds, octaves, sign=1)
         plain = _plain_sections({SectionKind.KEPT_FLOATS: kept, SectionKind.KEPT_INTS: integers})
         codec = self._for_round(context)
-        if fresh is not None and any(isinstance(stage, Relative) for stage in self._stages()):
-            codec = codec._for_share(_fresh_share(flatten_finite(layout.coded, fresh), values))
+        if fresh_values is not None and any(isinstance(stage, Relative) for stage in self._stages()):
+            codec = codec._for_share(_fresh_share(fresh_values, values))
         before = None if self.is_stateless or previous is None else decode_transformed(previous, spec)
         known = context.known(layout.coded) if context else None
         binding = context.binding if context else Binding()
@@ -234,7 +247,7 @@ class Codec:
         # What is fitted to the values has arguments that its own `from_wire` checks.
         own_args = () if isinstance(self.quantizer, Fitted) else self.quantizer.wire_args()
         asked: list[tuple[int, tuple[int, ...]]] = [(self.quantizer.wire_id, own_args)]
-        asked[:0] = [(stage.wire_id, ()) for stage in (self.sparsifier, self.transform) if stage]
+        asked[:0] = [(stage.wire_id, ()) for stage in (self.balance, self.sparsifier, self.transform) if stage]
         if self.keep.below:
             asked.insert(0, (self.keep.wire_id, (self.keep.below,)))
         found = [header for header in headers if not (self.trainable and header.id == Trainable.wire_id)]

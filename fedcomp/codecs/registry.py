@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fedcomp.codecs.balance import Balance
 from fedcomp.codecs.codebook import Codebook
 from fedcomp.codecs.deadzone import DeadZone
 from fedcomp.codecs.eden import Eden
@@ -44,7 +45,7 @@ _QUANTIZERS: tuple[type[Quantizer], ...] = (
 SPARSIFIERS: dict[int, type[Sparsifier]] = {stage.wire_id: stage for stage in _SPARSIFIERS}
 TRANSFORMS: dict[int, type[Transform]] = {stage.wire_id: stage for stage in _TRANSFORMS}
 QUANTIZERS: dict[int, type[Quantizer]] = {stage.wire_id: stage for stage in _QUANTIZERS}
-_ALL: tuple[type[Stage], ...] = (Trainable, Keep, Warmup, *_SPARSIFIERS, *_TRANSFORMS, *_QUANTIZERS)
+_ALL: tuple[type[Stage], ...] = (Trainable, Keep, Balance, Warmup, *_SPARSIFIERS, *_TRANSFORMS, *_QUANTIZERS)
 STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in _ALL}
 
 PRESETS: dict[str, str] = {
