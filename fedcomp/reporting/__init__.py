@@ -2,6 +2,7 @@
 
 from fedcomp.reporting.curves import draw_curves
 from fedcomp.reporting.formatting import format_bytes, format_ratio, format_seconds, format_share
+from fedcomp.reporting.frontier import draw_frontier, mean_and_spread
 from fedcomp.reporting.history import RunHistory
 from fedcomp.reporting.progress import Progress, RoundRow
 from fedcomp.reporting.recorder import RunRecorder
@@ -17,10 +18,12 @@ __all__ = [
     "RunRecorder",
     "comparison_table",
     "draw_curves",
+    "draw_frontier",
     "format_bytes",
     "format_ratio",
     "format_seconds",
     "format_share",
+    "mean_and_spread",
     "new_run_path",
     "peak_rss_bytes",
     "versions",

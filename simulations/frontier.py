@@ -1,0 +1,147 @@
+"""How much accuracy do how many bytes buy? Each method, partition and seed is a run; each finished run is a row.
+
+::
+
+    python -m simulations.frontier run --out RUNS [--partitions dirichlet] [--methods float32 stc] [--seeds 0 1 2]
+    python -m simulations.frontier report --out RUNS
+
+Runs that are finished are not done again, and one that was broken off goes on after its last round. `docs/frontier.md`
+tells what came out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedcomp.config import RunConfig
+from fedcomp.reporting import draw_frontier, mean_and_spread
+from fedcomp.simulation.experiment import is_finished, resume, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_CONFIGS = Path(__file__).parent.parent / "configs"
+PARTITIONS = ("dirichlet", "iid")
+
+_STATELESS = ("residual-decay=0.0",)
+_ULTRA = "codec=ultra"
+
+METHODS: dict[str, tuple[str, ...]] = {
+    # What others send.
+    "float32": ("codec=none",),
+    "fedpaq-8": ("codec=uniform(bits=8, stochastic=true)", *_STATELESS),
+    "fedpaq-4": ("codec=uniform(bits=4, stochastic=true)", *_STATELESS),
+    "qsgd": ("codec=uniform(bits=2, stochastic=true, scale=block, block=512)", *_STATELESS),
+    "eden-1": ("codec=rotate | eden(bits=1, unbiased=true)", *_STATELESS),
+    "stc-1": ("codec=topk(density=0.01) | ternary", "shared-initial=false"),
+    "stc-0.25": ("codec=topk(density=0.0025) | ternary", "shared-initial=false"),
+    "topk-1": ("codec=topk(density=0.01) | float32", "shared-initial=false"),
+    # The presets, without references.
+    "q8": ("codec=q8", *_STATELESS),
+    "q4": ("codec=q4", *_STATELESS),
+    "thin": ("codec=thin", "shared-initial=false"),
+    "ultra": (_ULTRA, "shared-initial=false"),
+    # With all that both ends hold, to a budget, and with a compressed downlink.
+    "known-500": (_ULTRA, "uplink-budget-bytes=500"),
+    "known-1600": (_ULTRA, "uplink-budget-bytes=1600"),
+    "known-3300": (_ULTRA, "uplink-budget-bytes=3300"),
+    "known-8000": (_ULTRA, "uplink-budget-bytes=8000"),
+    "both-3300": (_ULTRA, "uplink-budget-bytes=3300", "downlink=ultra", "downlink-budget-bytes=40000"),
+    "both-8000": (_ULTRA, "uplink-budget-bytes=8000", "downlink=ultra", "downlink-budget-bytes=36000"),
+    # Ablation of the first of these.
+    "no-context-3300": (_ULTRA, "uplink-budget-bytes=3300", "shared-initial=false"),
+    "no-feedback-3300": (_ULTRA, "uplink-budget-bytes=3300", *_STATELESS),
+    "balanced-3300": ("codec=balance(power=0.5) | lowrank(rank=12) | deadzone(step=4.0)", "uplink-budget-bytes=3300"),
+}
+"""What each method changes in the configuration of a partition."""
+
+
+def folder_of(out: Path, partition: str, method: str, seed: int) -> Path:
+    """Return the folder of one run."""
+    return out / partition / method / str(seed)
+
+
+def run_one(out: Path, partition: str, method: str, seed: int, num_workers: int | None, extra: Iterable[str]) -> None:
+    """Do a run, or go on with it."""
+    folder = folder_of(out, partition, method, seed)
+    if (folder / "config.toml").is_file():
+        resume(folder, num_workers=num_workers)
+        return
+    overrides = [f"seed={seed}", f"name={method}", f"out-dir={folder}", *METHODS[method], *extra]
+    simulate(RunConfig.from_toml(_CONFIGS / f"frontier-{partition}.toml", overrides), num_workers=num_workers)
+
+
+def rows(out: Path) -> Iterator[dict[str, Any]]:
+    """Yield a row for each finished run, with what it sent over what plain arrays take."""
+    for partition in PARTITIONS:
+        for method in METHODS:
+            for folder in sorted((out / partition / method).glob("*")):
+                if not is_finished(folder):
+                    continue
+                summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+                dense = summary["dense_uplink_bytes"] + summary["dense_downlink_bytes"]
+                yield {
+                    "partition": partition,
+                    "method": method,
+                    "seed": summary["seed"],
+                    "codec": summary["codec"],
+                    "downlink": summary["downlink"],
+                    "accuracy_last10": summary["accuracy_last10"],
+                    "uplink_bytes": summary["uplink_bytes"],
+                    "downlink_bytes": summary["downlink_bytes"],
+                    "times_up": summary["dense_uplink_bytes"] / summary["uplink_bytes"],
+                    "times_both": dense / (summary["uplink_bytes"] + summary["downlink_bytes"]),
+                    "rejected": summary["updates_rejected"],
+                }
+
+
+def report(out: Path, docs: Path) -> None:
+    """Write the rows, print a table of means and draw the curves."""
+    found = list(rows(out))
+    (docs / "frontier.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
+    print("| partition | method | seeds | accuracy | to float32 | times fewer up | times fewer both ways |")
+    print("|---|---|---|---|---|---|---|")
+    for partition in PARTITIONS:
+        of_method = {m: [r for r in found if (r["partition"], r["method"]) == (partition, m)] for m in METHODS}
+        reference = [row["accuracy_last10"] for row in of_method["float32"]]
+        for method, own in of_method.items():
+            if not own:
+                continue
+            mean, spread = mean_and_spread([100 * row["accuracy_last10"] for row in own])
+            away = f"{mean - 100 * sum(reference) / len(reference):+.2f}" if reference else ""
+            up, both = (mean_and_spread([row[key] for row in own])[0] for key in ("times_up", "times_both"))
+            print(
+                f"| {partition} | {method} | {len(own)} | {mean:.2f} ± {spread:.2f} | {away} | {up:,.0f} | {both:,.1f} |"
+            )
+    draw_frontier(found, docs / "img" / "frontier.svg")
+
+
+def main() -> None:
+    """Run the grid, or report what there is of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["run", "report"])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where rows and pictures go")
+    parser.add_argument("--partitions", nargs="+", default=PARTITIONS, choices=PARTITIONS)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=None, help="processes that train clients")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes of all configurations")
+    arguments = parser.parse_args()
+    if arguments.command == "report":
+        report(arguments.out, arguments.docs)
+        return
+    for seed in arguments.seeds:
+        for partition in arguments.partitions:
+            for method in arguments.methods:
+                run_one(arguments.out, partition, method, seed, arguments.workers, arguments.set)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    sys.exit(main())
