@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,9 +114,8 @@ def report(out: Path, docs: Path) -> None:
             mean, spread = mean_and_spread([100 * row["accuracy_last10"] for row in own])
             away = f"{mean - 100 * sum(reference) / len(reference):+.2f}" if reference else ""
             up, both = (mean_and_spread([row[key] for row in own])[0] for key in ("times_up", "times_both"))
-            print(
-                f"| {partition} | {method} | {len(own)} | {mean:.2f} ± {spread:.2f} | {away} | {up:,.0f} | {both:,.1f} |"
-            )
+            ratios = f"{up:,.0f} | {both:,.1f}"
+            print(f"| {partition} | {method} | {len(own)} | {mean:.2f} ± {spread:.2f} | {away} | {ratios} |")
     draw_frontier(found, docs / "img" / "frontier.svg")
 
 
@@ -144,4 +142,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
-    sys.exit(main())
+    main()
