@@ -55,7 +55,7 @@ def encode_positions(positions: NDArray, cuts: Cuts, moved: NDArray) -> bytes:
         for line in matrix.lines():
             if not remaining:
                 return steps.encode()
-            selected = np.flatnonzero(mask[line.start :: line.step][: line.expected.size])
+            selected = np.flatnonzero(mask[line.start :: line.step][: line.expected.size - 1])
             remaining -= selected.size
             steps.add(line, selected, is_last=not remaining)
             matrix.learn(selected)
@@ -88,90 +88,83 @@ class _Steps:
     """Ways from one selected cell of a line to the next, or to its end, gathered to be coded at once."""
 
     def __init__(self) -> None:
-        self._lines: list[_LineSteps] = []
+        self._cells: list[NDArray] = []
+        self._expected: list[NDArray] = []
+        self._lines: list[tuple[int, float]] = []
 
     def add(self, line: Line, selected: NDArray, *, is_last: bool) -> None:
         """Add a line; in the last one the way to the end is not coded."""
-        size = line.expected.size
-        targets = selected if is_last else np.append(selected, size)
-        begins = np.zeros(targets.size, np.int64)
-        begins[1:] = selected[: targets.size - 1] + 1
-        expected = np.concatenate([[0.0], line.expected])
-        self._lines.append(
-            _LineSteps(
-                size - begins,
-                size - targets,
-                expected[begins],
-                expected[targets],
-                expected[np.minimum(targets + 1, size)],
-                np.arange(targets.size),
-                np.full(targets.size, line.patience),
-            )
-        )
+        size = line.expected.size - 1
+        cells = np.zeros((3, selected.size + 1), np.int64)  # where each way begins, ends, and is surely over
+        cells[0, 1:] = selected + 1
+        cells[1, :-1] = selected
+        cells[2, :-1] = cells[0, 1:]
+        cells[1:, -1] = size
+        if is_last:
+            cells = cells[:, :-1]
+        self._cells.append(size - cells)
+        self._expected.append(line.expected.take(cells))
+        self._lines.append((cells.shape[1], line.patience))
 
     def encode(self) -> bytes:
         """Return the bytes of all that was added."""
-        if not self._lines:
-            return encode_intervals(np.empty(0, np.int64), np.empty(0, np.int64))
-        all_ = _LineSteps(*map(np.concatenate, zip(*self._lines, strict=True)))
-        left, to_end, begin, low, high, found, patience = all_
-        halvings = np.array(_HALVINGS)[np.minimum(found, len(_HALVINGS) - 1)]
-        scale = (patience + begin) * (1 << halvings) / (found + 1)
-        ends = _survival(scale, low - begin, halvings) * (TOTAL - 1 - left)
-        starts = _survival(scale, high - begin, halvings) * (TOTAL - 1 - left)
-        ends = ends.astype(np.int64) + to_end + 1
-        starts = np.where(to_end > 0, starts.astype(np.int64) + to_end, 0)
+        begins, targets, _ = np.concatenate(self._cells, axis=1)
+        begin, low, high = np.concatenate(self._expected, axis=1)
+        counts, patience = np.array(self._lines).T
+        counts = counts.astype(np.int64)
+        found = np.arange(begins.size) - np.repeat(np.cumsum(counts) - counts, counts)
+        halvings = np.array(_HALVINGS).take(found, mode="clip")
+        scale = (np.repeat(patience, counts) + begin) * (1 << halvings) / (found + 1)
+        whole = TOTAL - 1 - begins
+        ends = _survival(scale, low - begin, halvings, whole) + targets + 1
+        starts = np.where(targets > 0, _survival(scale, high - begin, halvings, whole) + targets, 0)
         return encode_intervals(starts, ends - starts)
 
 
-class _LineSteps(NamedTuple):
-    left: NDArray
-    to_end: NDArray
-    begin: NDArray
-    low: NDArray
-    high: NDArray
-    found: NDArray
-    patience: NDArray
-
-
-def _survival(scale: NDArray, way: NDArray, halvings: NDArray) -> NDArray:
+def _survival(scale: NDArray, way: NDArray, halvings: NDArray, whole: NDArray) -> NDArray:
+    """Return the share of `whole` that goes further than `way`: what `_bound` computes, of many at once."""
     ratio = scale / (scale + way)
-    for level in (1, 2, 3):
-        ratio = np.where(halvings >= level, ratio * ratio, ratio)
-    return ratio
+    for level in range(max(_HALVINGS)):
+        ratio = np.where(halvings > level, ratio * ratio, ratio)
+    return (ratio * whole).astype(np.int64)
 
 
 def _decode_line(decoder: IntervalDecoder, line: Line, remaining: int) -> list[int]:
     """Return the selected cells of a line, at most `remaining`."""
-    expected, size = memoryview(line.expected), line.expected.size
+    expected, size = memoryview(line.expected), line.expected.size - 1
     selected: list[int] = []
-    first, begin = 0, 0.0
+    first = begin = 0
     while len(selected) < remaining:
         halvings = _HALVINGS[min(len(selected), len(_HALVINGS) - 1)]
         scale = (line.patience + begin) * (1 << halvings) / (len(selected) + 1)
         whole = TOTAL - 1 - (size - first)
-
-        def bound(cell: int) -> int:
-            """Return where the interval of a cell ends and that of the one before it begins."""
-            ratio = scale / (scale + (expected[cell - 1] - begin if cell > first else 0.0))  # noqa: B023
-            for _ in range(halvings):  # noqa: B023
-                ratio *= ratio
-            return int(ratio * whole) + size - cell + 1  # noqa: B023
-
-        number, lowest = decoder.peek(), bound(size)
-        if number < lowest:
-            decoder.take(0, lowest)
-            break
+        number = decoder.peek()
         # About where it is, by the inverse, which need not be exact: the bounds decide.
-        ratio = number / TOTAL
+        ratio = (number + 1) / TOTAL
         for _ in range(halvings):
             ratio = sqrt(ratio)
-        cell = bisect_right(expected, begin + scale / ratio - scale, first, size - 1)
-        start, end = bound(cell + 1), bound(cell)
+        cell = bisect_right(expected, begin + scale / ratio - scale, first + 1, size + 1) - 1
+        end = _bound(scale, expected[cell] - begin, halvings, whole) + size - cell + 1
+        start = _bound(scale, expected[cell + 1] - begin, halvings, whole) + size - cell if cell < size else 0
         if not start <= number < end:
-            cell = bisect_left(range(size), True, first, key=lambda c: bound(c + 1) <= number)  # noqa: B023
-            start, end = bound(cell + 1), bound(cell)
+
+            def is_behind(cell: int) -> bool:
+                return number >= _bound(scale, expected[cell] - begin, halvings, whole) + size - cell + 1  # noqa: B023
+
+            cell = bisect_left(range(size + 1), True, first + 1, key=is_behind) - 1
+            end = _bound(scale, expected[cell] - begin, halvings, whole) + size - cell + 1
+            start = _bound(scale, expected[cell + 1] - begin, halvings, whole) + size - cell if cell < size else 0
         decoder.take(start, end - start)
+        if cell == size:
+            break
         selected.append(cell)
-        first, begin = cell + 1, expected[cell]
+        first, begin = cell + 1, expected[cell + 1]
     return selected
+
+
+def _bound(scale: float, way: int, halvings: int, whole: int) -> int:
+    """Return the share of `whole` that goes further than `way`, rounded down."""
+    ratio = scale / (scale + way)
+    for _ in range(halvings):
+        ratio *= ratio
+    return int(ratio * whole)

@@ -44,6 +44,7 @@ _PRIOR_OF_PLACE = 0.75
 _PRIOR_OF_LINE = 0.5
 _MEMORY = 0.9
 _LINES_A_TURN = 8
+_ALL_LINES = 64
 """Expected cells that priors are worth, what is remembered from line to line, and how often octaves are looked at."""
 
 
@@ -53,8 +54,8 @@ class Line(NamedTuple):
     Args:
         start: Of its first cell, in the flat vector.
         step: From one cell to the next.
-        expected: How many selected cells are expected up to and with each cell, in `UNIT`: float64, whole, strictly
-            increasing.
+        expected: How many selected cells are expected before each cell and, last, in the line, in `UNIT`: int64, one
+            more than cells, strictly increasing from 0.
         patience: The line's own factor has a Gamma prior of shape 1 and this rate, in `UNIT`: whole, above 0.
     """
 
@@ -110,7 +111,7 @@ class MatrixOdds:
         by_rows = self._matrix.rows <= self._matrix.columns
         step, stride = (1, self._matrix.columns) if by_rows else (self._matrix.columns, 1)
         for turn, line in enumerate(self._order.tolist()):
-            if turn % _LINES_A_TURN == 0:
+            if turn < _LINES_A_TURN or turn % _LINES_A_TURN == 0:
                 self._of_octaves.update()
                 self._of_activities.update()
             self._line = self._octaves[line]
@@ -120,16 +121,19 @@ class MatrixOdds:
             self._cells *= UNIT
             np.rint(self._cells, out=self._cells)
             self._cells += 1  # so that nothing is impossible
-            self._patience = max(1.0, float(np.rint(UNIT * self._line_expected / self._line_found)))
-            expected = np.cumsum(self._cells)
+            expected = np.zeros(self._line.size + 1, np.int64)
+            np.cumsum(self._cells.astype(np.int64), out=expected[1:])
             self._total = float(expected[-1])
+            self._patience = max(1.0, float(np.rint(UNIT * self._line_expected / self._line_found)))
+            self._is_sampled = turn < _ALL_LINES or turn % _LINES_A_TURN == 0
             yield Line(self._matrix.start + line * stride, step, expected, self._patience)
 
     def learn(self, selected: NDArray) -> None:
         """Take into account which cells of the line are selected."""
         factor = (selected.size + 1) / (self._total + self._patience)
-        self._of_octaves.add(self._line, selected, self._cells, factor)
-        self._of_activities.add(self._activities, selected, self._cells, factor)
+        if self._is_sampled:
+            self._of_octaves.add(self._line, selected, self._cells, factor)
+            self._of_activities.add(self._activities, selected, self._cells, factor)
         self._by_octave *= factor * UNIT
         self._places_expected += self._by_octave
         self._places_found[selected] += 1
