@@ -28,16 +28,19 @@ if TYPE_CHECKING:
     from fedcomp.codecs.odds import Line
     from fedcomp.types import NDArray
 
-LONGEST_LINE = 1 << 24
+_LONGEST_LINE = 1 << 24
 """Cells. Each takes a 2^32nd of all probability, so that none is impossible."""
-_HALVINGS = (0, 1, 1, 2, 2, 2, 2, 3)
-"""Binary logarithm of the shape that is used, by the selected cells so far: at most one more than these, 8 at most, so
+_FEWEST_COORDINATES = 16
+"""For each position. They are decoded one by one: there is a limit to what a frame may cost."""
+_HALVINGS = (0, 1, 1, 2)
+"""Binary logarithm of the shape that is used, by the selected cells so far: at most one more than these, 4 at most, so
 that powers are a few multiplications. The rate is always right."""
 
 
-def can_code(cuts: Cuts) -> bool:
-    """Tell whether all lines are short enough."""
-    return all(max(m.rows, m.columns) <= LONGEST_LINE for m in cuts.matrices)
+def can_code(count: int, cuts: Cuts) -> bool:
+    """Tell whether so many positions in such a vector may be coded: there are few, and all lines are short enough."""
+    are_few = count * _FEWEST_COORDINATES <= cuts.size
+    return are_few and all(max(m.rows, m.columns) <= _LONGEST_LINE for m in cuts.matrices)
 
 
 def encode_positions(positions: NDArray, cuts: Cuts, moved: NDArray) -> bytes:

@@ -38,13 +38,13 @@ _MOST_EXPECTED = 4.0
 _NUM_OCTAVES = 32
 _NUM_ACTIVITIES = 16
 
-_PRIOR_OF_OCTAVE = 4.0
+_PRIOR_OF_OCTAVE = 16.0
 _PRIOR_OF_ACTIVITY = 2.0
 _PRIOR_OF_PLACE = 0.75
 _PRIOR_OF_LINE = 0.5
-_MEMORY = 0.9
+_MEMORY = 0.95
 _LINES_A_TURN = 8
-_ALL_LINES = 64
+_ALL_LINES = 128
 """Expected cells that priors are worth, what is remembered from line to line, and how often octaves are looked at."""
 
 

@@ -19,11 +19,15 @@ from fedcomp.errors import FrameMalformed
 if TYPE_CHECKING:
     from fedcomp.types import NDArray
 
+INTERVALS = 4
+"""The coder's number on the wire. Its sections mean nothing without a model, so `entropy.decompress` knows none."""
+
 TOTAL_BITS = 32
 TOTAL = 1 << TOTAL_BITS
 _WORD_BITS = 16
-_LOWEST = 1 << 44
-"""A state is at least that and less than one word more: two digits of Python's integers, and 2^12 times `TOTAL`, so
+_LOWEST_BITS = 44
+_LOWEST = 1 << _LOWEST_BITS
+"""A state has at least that, and less than that and a word: two digits of Python's integers, and 2^12 times `TOTAL`, so
 that rounding costs next to nothing."""
 _STATE_BYTES = 8
 
@@ -38,7 +42,7 @@ def encode_intervals(starts: NDArray, widths: NDArray) -> bytes:
     state, words = _LOWEST, []
     for start, width in zip(reversed(starts.tolist()), reversed(widths.tolist()), strict=True):
         # A state from here on would not fit after the step.
-        limit = width << (44 - TOTAL_BITS + _WORD_BITS)
+        limit = width << (_LOWEST_BITS - TOTAL_BITS + _WORD_BITS)
         while state >= limit:
             words.append(state & 0xFFFF)
             state >>= _WORD_BITS
