@@ -14,6 +14,7 @@ References:
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from functools import partial
 from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -125,7 +126,7 @@ class _Steps:
 
 
 def _survival(scale: NDArray, way: NDArray, halvings: NDArray, whole: NDArray) -> NDArray:
-    """Return the share of `whole` that goes further than `way`: what `_bound` computes, of many at once."""
+    """Return the share of `whole` that goes further than `way`: as whole numbers."""
     ratio = scale / (scale + way)
     for level in range(max(_HALVINGS)):
         ratio = np.where(halvings > level, ratio * ratio, ratio)
@@ -140,23 +141,17 @@ def _decode_line(decoder: IntervalDecoder, line: Line, remaining: int) -> list[i
     while len(selected) < remaining:
         halvings = _HALVINGS[min(len(selected), len(_HALVINGS) - 1)]
         scale = (line.patience + begin) * (1 << halvings) / (len(selected) + 1)
-        whole = TOTAL - 1 - (size - first)
+        edge = partial(_edge, expected, size, begin, scale, halvings, TOTAL - 1 - (size - first))
         number = decoder.peek()
-        # About where it is, by the inverse, which need not be exact: the bounds decide.
+        # About where it is, by the inverse, which need not be exact: the edges decide.
         ratio = (number + 1) / TOTAL
         for _ in range(halvings):
             ratio = sqrt(ratio)
         cell = bisect_right(expected, begin + scale / ratio - scale, first + 1, size + 1) - 1
-        end = _bound(scale, expected[cell] - begin, halvings, whole) + size - cell + 1
-        start = _bound(scale, expected[cell + 1] - begin, halvings, whole) + size - cell if cell < size else 0
+        start, end = edge(cell + 1), edge(cell)
         if not start <= number < end:
-
-            def is_behind(cell: int) -> bool:
-                return number >= _bound(scale, expected[cell] - begin, halvings, whole) + size - cell + 1  # noqa: B023
-
-            cell = bisect_left(range(size + 1), True, first + 1, key=is_behind) - 1
-            end = _bound(scale, expected[cell] - begin, halvings, whole) + size - cell + 1
-            start = _bound(scale, expected[cell + 1] - begin, halvings, whole) + size - cell if cell < size else 0
+            cell = bisect_left(range(size + 2), -number, first + 1, key=lambda cell: -edge(cell)) - 1  # noqa: B023
+            start, end = edge(cell + 1), edge(cell)
         decoder.take(start, end - start)
         if cell == size:
             break
@@ -165,9 +160,11 @@ def _decode_line(decoder: IntervalDecoder, line: Line, remaining: int) -> list[i
     return selected
 
 
-def _bound(scale: float, way: int, halvings: int, whole: int) -> int:
-    """Return the share of `whole` that goes further than `way`, rounded down."""
-    ratio = scale / (scale + way)
+def _edge(expected: memoryview, size: int, begin: int, scale: float, halvings: int, whole: int, cell: int) -> int:
+    """Return where the interval of a cell ends and that of the one before it begins; `_Steps.encode`, one by one."""
+    if cell > size:
+        return 0
+    ratio = scale / (scale + (expected[cell] - begin))
     for _ in range(halvings):
         ratio *= ratio
-    return int(ratio * whole)
+    return int(ratio * whole) + size - cell + 1

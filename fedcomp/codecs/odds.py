@@ -116,13 +116,13 @@ class MatrixOdds:
                 self._of_activities.update()
             self._line = self._octaves[line]
             self._by_octave = self._of_octaves.values.take(self._line)
-            self._cells = self._by_octave * self._by_place()
-            np.minimum(self._cells, _MOST_EXPECTED, out=self._cells)
-            self._cells *= UNIT
-            np.rint(self._cells, out=self._cells)
-            self._cells += 1  # so that nothing is impossible
-            expected = np.zeros(self._line.size + 1, np.int64)
-            np.cumsum(self._cells.astype(np.int64), out=expected[1:])
+            cells = self._by_octave * self._by_place()
+            np.minimum(cells, _MOST_EXPECTED, out=cells)
+            cells *= UNIT
+            cells += 1  # so that nothing is impossible
+            self._cells = cells.astype(np.int64)  # down
+            expected = np.zeros(cells.size + 1, np.int64)
+            np.cumsum(self._cells, out=expected[1:])
             self._total = float(expected[-1])
             self._patience = max(1.0, float(np.rint(UNIT * self._line_expected / self._line_found)))
             self._is_sampled = turn < _ALL_LINES or turn % _LINES_A_TURN == 0
