@@ -4,13 +4,13 @@ Each channel begins with no opinion and soon has one: after ``n`` signs of which
 negative with probability ``(m + 1/5) / (n + 2/5)``. Nothing is sent for that.
 
 References:
-    Krichevsky and Trofimov, The performance of universal encoding, IEEE Trans. Inf. Theory 1981 (with 1/2; channels here
-    are more one-sided than that prior).
+    Krichevsky and Trofimov, The performance of universal encoding, IEEE Trans. Inf. Theory 1981 (with 1/2; channels
+    here are more one-sided than that prior).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,6 @@ from fedcomp.codecs.rans import TOTAL, IntervalDecoder, encode_intervals
 if TYPE_CHECKING:
     from fedcomp.codecs.groups import Cuts
     from fedcomp.types import NDArray
-
-_Numbers = TypeVar("_Numbers", int, "np.ndarray[Any, Any]")
 
 MOST_SIGNS = 1 << 17
 """They are decoded one by one, so there is a limit to what a frame may cost: about 80 ms."""
@@ -66,6 +64,6 @@ def decode_signs(data: bytes, cuts: Cuts) -> NDArray:
     return np.packbits(np.array(negative, bool))
 
 
-def _split(num_negative: _Numbers, num_before: _Numbers) -> _Numbers:
+def _split(num_negative: Any, num_before: Any) -> Any:
     """Return where the interval of a negative sign ends and that of a positive one begins."""
     return TOTAL * (5 * num_negative + 1) // (5 * num_before + 2)

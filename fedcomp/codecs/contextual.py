@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from functools import partial
 from math import sqrt
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from fedcomp.codecs.rans import TOTAL, IntervalDecoder, encode_intervals
 from fedcomp.errors import InvalidValues
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fedcomp.codecs.groups import Cuts
     from fedcomp.codecs.odds import Line
     from fedcomp.types import NDArray
@@ -88,6 +90,24 @@ def decode_positions(data: bytes, count: int, cuts: Cuts, moved: NDArray) -> NDA
     return np.sort(np.concatenate(parts))
 
 
+def estimate_bits(positions: NDArray, cuts: Cuts, moved: NDArray) -> NDArray:
+    """Return about how many bits the position of each coordinate takes, float32, in an update with these positions.
+
+    It is for encoders that weigh value against cost; nothing that is decoded depends on it.
+    """
+    mask = np.zeros(cuts.size, bool)
+    mask[positions] = True
+    bits = np.empty(cuts.size, np.float32)
+    for matrix in Odds(moved, cuts, positions.size).matrices():
+        for line in matrix.lines():
+            size = line.expected.size - 1
+            selected = np.flatnonzero(mask[line.start :: line.step][:size])
+            rate = (selected.size + 1) / (float(line.expected[-1]) + line.patience)
+            bits[line.start :: line.step][:size] = np.log2(1 + 1 / (rate * np.diff(line.expected)))
+            matrix.learn(selected)
+    return bits
+
+
 class _Steps:
     """Ways from one selected cell of a line to the next, or to its end, gathered to be coded at once."""
 
@@ -130,12 +150,13 @@ def _survival(scale: NDArray, way: NDArray, halvings: NDArray, whole: NDArray) -
     ratio = scale / (scale + way)
     for level in range(max(_HALVINGS)):
         ratio = np.where(halvings > level, ratio * ratio, ratio)
-    return (ratio * whole).astype(np.int64)
+    shares: NDArray = (ratio * whole).astype(np.int64)
+    return shares
 
 
 def _decode_line(decoder: IntervalDecoder, line: Line, remaining: int) -> list[int]:
     """Return the selected cells of a line, at most `remaining`."""
-    expected, size = memoryview(line.expected), line.expected.size - 1
+    expected, size = line.expected.data, line.expected.size - 1
     selected: list[int] = []
     first = begin = 0
     while len(selected) < remaining:
@@ -150,7 +171,7 @@ def _decode_line(decoder: IntervalDecoder, line: Line, remaining: int) -> list[i
         cell = bisect_right(expected, begin + scale / ratio - scale, first + 1, size + 1) - 1
         start, end = edge(cell + 1), edge(cell)
         if not start <= number < end:
-            cell = bisect_left(range(size + 2), -number, first + 1, key=lambda cell: -edge(cell)) - 1  # noqa: B023
+            cell = bisect_left(range(size + 2), -number, first + 1, key=lambda cell: -edge(cell)) - 1
             start, end = edge(cell + 1), edge(cell)
         decoder.take(start, end - start)
         if cell == size:
@@ -160,7 +181,7 @@ def _decode_line(decoder: IntervalDecoder, line: Line, remaining: int) -> list[i
     return selected
 
 
-def _edge(expected: memoryview, size: int, begin: int, scale: float, halvings: int, whole: int, cell: int) -> int:
+def _edge(expected: Sequence[int], size: int, begin: int, scale: float, halvings: int, whole: int, cell: int) -> int:
     """Return where the interval of a cell ends and that of the one before it begins; `_Steps.encode`, one by one."""
     if cell > size:
         return 0

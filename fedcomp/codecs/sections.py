@@ -41,9 +41,7 @@ def code_positions(positions: NDArray, cuts: Cuts, moved: NDArray | None = None)
         return plain
     ways = [plain]
     if grouping.count_lines(cuts) >= _FEWEST_LINES and not (alive := cropping.find_alive(positions, cuts)).all():
-        cropped = Section(
-            SectionKind.POSITIONS, *compress(positions_to_gaps(cropping.crop(positions, cuts, alive)))
-        )
+        cropped = Section(SectionKind.POSITIONS, *compress(positions_to_gaps(cropping.crop(positions, cuts, alive))))
         ways.append([cropped, Section(SectionKind.ACTIVITY, *compress(cropping.pack_alive(alive)))])
     if moved is not None and contextual.can_code(positions.size, cuts):
         _check_moved(moved, cuts)
