@@ -112,8 +112,8 @@ class _Steps:
     """Ways from one selected cell of a line to the next, or to its end, gathered to be coded at once."""
 
     def __init__(self) -> None:
-        self._cells: list[NDArray] = []
-        self._expected: list[NDArray] = []
+        self._cells: list[NDArray] = [np.empty((3, 0), np.int64)]
+        self._expected: list[NDArray] = [np.empty((3, 0), np.int64)]
         self._lines: list[tuple[int, float]] = []
 
     def add(self, line: Line, selected: NDArray, *, is_last: bool) -> None:
@@ -134,7 +134,7 @@ class _Steps:
         """Return the bytes of all that was added."""
         begins, targets, _ = np.concatenate(self._cells, axis=1)
         begin, low, high = np.concatenate(self._expected, axis=1)
-        counts, patience = np.array(self._lines).T
+        counts, patience = np.array(self._lines).reshape(-1, 2).T
         counts = counts.astype(np.int64)
         found = np.arange(begins.size) - np.repeat(np.cumsum(counts) - counts, counts)
         halvings = np.array(_HALVINGS).take(found, mode="clip")

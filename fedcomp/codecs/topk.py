@@ -65,7 +65,8 @@ class TopK:
         positions = self._largest_of_each(magnitudes, cuts)
         if self.price and moved is not None and positions.size:
             threshold = magnitudes[positions].min()
-            magnitudes -= np.float32(self.price) * threshold * estimate_bits(positions, cuts, moved)
+            with np.errstate(over="ignore"):  # huge values have an infinite price, and no buyer
+                magnitudes -= np.float32(self.price) * threshold * estimate_bits(positions, cuts, moved)
             magnitudes[values == 0] = 0
             positions = self._largest_of_each(np.maximum(magnitudes, 0, out=magnitudes), cuts)
         return Selection(positions, values[positions])
