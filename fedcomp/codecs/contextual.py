@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedcomp.codecs.odds import Odds
-from fedcomp.codecs.rans import TOTAL, IntervalDecoder, encode_intervals
+from fedcomp.codecs.rans import LOWEST, TOTAL, TOTAL_BITS, IntervalDecoder, encode_intervals
 from fedcomp.errors import InvalidValues
 
 if TYPE_CHECKING:
@@ -155,29 +155,42 @@ def _survival(scale: NDArray, way: NDArray, halvings: NDArray, whole: NDArray) -
 
 
 def _decode_line(decoder: IntervalDecoder, line: Line, remaining: int) -> list[int]:
-    """Return the selected cells of a line, at most `remaining`."""
+    """Return the selected cells of a line, at most `remaining`.
+
+    The one loop that runs for each position, so it has no calls where it can do without.
+    """
     expected, size = line.expected.data, line.expected.size - 1
     selected: list[int] = []
     first = begin = 0
+    state = decoder.state
     while len(selected) < remaining:
         halvings = _HALVINGS[min(len(selected), len(_HALVINGS) - 1)]
         scale = (line.patience + begin) * (1 << halvings) / (len(selected) + 1)
-        edge = partial(_edge, expected, size, begin, scale, halvings, TOTAL - 1 - (size - first))
-        number = decoder.peek()
+        whole = TOTAL - 1 - (size - first)
+        number = state & (TOTAL - 1)
         # About where it is, by the inverse, which need not be exact: the edges decide.
         ratio = (number + 1) / TOTAL
         for _ in range(halvings):
             ratio = sqrt(ratio)
         cell = bisect_right(expected, begin + scale / ratio - scale, first + 1, size + 1) - 1
-        start, end = edge(cell + 1), edge(cell)
+        low = scale / (scale + (expected[cell] - begin))
+        high = scale / (scale + (expected[cell + 1] - begin)) if cell < size else 0.0
+        for _ in range(halvings):
+            low *= low
+            high *= high
+        start, end = int(high * whole) + size - cell, int(low * whole) + size - cell + 1
         if not start <= number < end:
+            edge = partial(_edge, expected, size, begin, scale, halvings, whole)
             cell = bisect_left(range(size + 2), -number, first + 1, key=lambda cell: -edge(cell)) - 1
             start, end = edge(cell + 1), edge(cell)
-        decoder.take(start, end - start)
+        state = (end - start) * (state >> TOTAL_BITS) + number - start
+        if state < LOWEST:
+            state = decoder.refill(state)
         if cell == size:
             break
         selected.append(cell)
         first, begin = cell + 1, expected[cell + 1]
+    decoder.state = state
     return selected
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 UNIT = float(1 << 20)
 """Expected cells are counted in these units, in whole numbers."""
-_MOST_EXPECTED = 4.0
+_MOST_EXPECTED = 4 * UNIT
 _NUM_OCTAVES = 32
 _NUM_ACTIVITIES = 16
 
@@ -102,7 +102,8 @@ class MatrixOdds:
         self._order = np.argsort(-lines, kind="stable")
         self._activities = _activities(places)
         self._of_activities = _Factors(_NUM_ACTIVITIES, _PRIOR_OF_ACTIVITY, 1.0)
-        self._places_found, self._places_expected = np.zeros(places.size), np.zeros(places.size)
+        self._places_found = np.zeros(places.size)
+        self._places_expected = np.full(places.size, _PRIOR_OF_PLACE)
         self._line_found = self._line_expected = _PRIOR_OF_LINE
 
     def lines(self) -> Iterator[Line]:
@@ -113,11 +114,13 @@ class MatrixOdds:
             if turn < _TURN or turn % _TURN == 0:
                 self._of_octaves.update()
                 self._of_activities.update()
+                prior = self._of_activities.values.take(self._activities) * (_PRIOR_OF_PLACE * UNIT)
             self._line = self._octaves[line]
             self._by_octave = self._of_octaves.values.take(self._line)
-            cells = self._by_octave * self._by_place()
+            cells = prior + self._places_found
+            cells /= self._places_expected
+            cells *= self._by_octave
             np.minimum(cells, _MOST_EXPECTED, out=cells)
-            cells *= UNIT
             cells += 1  # so that nothing is impossible
             self._cells = cells.astype(np.int64)  # down
             expected = np.zeros(cells.size + 1, np.int64)
@@ -135,15 +138,9 @@ class MatrixOdds:
             self._of_activities.add(self._activities, selected, self._cells, factor)
         self._by_octave *= factor
         self._places_expected += self._by_octave
-        self._places_found[selected] += 1
+        self._places_found[selected] += UNIT
         self._line_found = self._line_found * _MEMORY + selected.size
         self._line_expected = self._line_expected * _MEMORY + self._total / UNIT
-
-    def _by_place(self) -> NDArray:
-        prior = self._of_activities.values.take(self._activities) * _PRIOR_OF_PLACE
-        prior += self._places_found
-        prior /= self._places_expected + _PRIOR_OF_PLACE
-        return prior
 
 
 class _Factors:

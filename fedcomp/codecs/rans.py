@@ -26,7 +26,7 @@ TOTAL_BITS = 32
 TOTAL = 1 << TOTAL_BITS
 _WORD_BITS = 16
 _LOWEST_BITS = 44
-_LOWEST = 1 << _LOWEST_BITS
+LOWEST = 1 << _LOWEST_BITS
 """A state has at least that, and less than that and a word: two digits of Python's integers, and 2^12 times `TOTAL`, so
 that rounding costs next to nothing."""
 _STATE_BYTES = 8
@@ -39,7 +39,7 @@ def encode_intervals(starts: NDArray, widths: NDArray) -> bytes:
         starts: int64, from 0.
         widths: int64, from 1; ``starts + widths`` is at most `TOTAL`.
     """
-    state, words = _LOWEST, []
+    state, words = LOWEST, []
     for start, width in zip(reversed(starts.tolist()), reversed(widths.tolist()), strict=True):
         # A state from here on would not fit after the step.
         limit = width << (_LOWEST_BITS - TOTAL_BITS + _WORD_BITS)
@@ -57,20 +57,23 @@ class IntervalDecoder:
     Args:
         data: From the wire.
 
+    Attributes:
+        state: All that is known of what follows; its lowest bits are a number in the next interval. Loops that can not
+            afford a call for each interval do what `take` does on their own.
+
     Raises:
         FrameMalformed: `data` does not begin with a state.
     """
 
     def __init__(self, data: bytes) -> None:
-        self._state = int.from_bytes(data[:_STATE_BYTES], "little")
-        if len(data) < _STATE_BYTES or len(data) % 2 or not _LOWEST <= self._state < _LOWEST << _WORD_BITS:
+        self.state = int.from_bytes(data[:_STATE_BYTES], "little")
+        if len(data) < _STATE_BYTES or len(data) % 2 or not LOWEST <= self.state < LOWEST << _WORD_BITS:
             raise FrameMalformed("a section of intervals does not begin with a state")
-        self._words = np.frombuffer(data, "<u2", offset=_STATE_BYTES).tolist()
-        self._next = 0
+        self._words = np.frombuffer(data, "<u2", offset=_STATE_BYTES)[::-1].tolist()
 
     def peek(self) -> int:
         """Return a number that is in the next interval."""
-        return self._state & (TOTAL - 1)
+        return self.state & (TOTAL - 1)
 
     def take(self, start: int, width: int) -> None:
         """Pass over the next interval, which holds what `peek` returned.
@@ -78,15 +81,18 @@ class IntervalDecoder:
         Raises:
             FrameMalformed: The data end within it.
         """
-        state = width * (self._state >> TOTAL_BITS) + (self._state & (TOTAL - 1)) - start
-        while state < _LOWEST:
-            if self._next == len(self._words):
+        state = width * (self.state >> TOTAL_BITS) + (self.state & (TOTAL - 1)) - start
+        self.state = state if state >= LOWEST else self.refill(state)
+
+    def refill(self, state: int) -> int:
+        """Return a state that is large enough again; raises `FrameMalformed` if the data end."""
+        while state < LOWEST:
+            if not self._words:
                 raise FrameMalformed("a section of intervals ends too early")
-            state = state << _WORD_BITS | self._words[self._next]
-            self._next += 1
-        self._state = state
+            state = state << _WORD_BITS | self._words.pop()
+        return state
 
     def finish(self) -> None:
         """Raise `FrameMalformed` unless this is where the encoder began."""
-        if self._state != _LOWEST or self._next != len(self._words):
+        if self.state != LOWEST or self._words:
             raise FrameMalformed("a section of intervals does not end where it should")
