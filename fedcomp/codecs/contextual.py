@@ -164,15 +164,16 @@ def _decode_line(decoder: IntervalDecoder, line: Line, remaining: int) -> list[i
     first = begin = 0
     state = decoder.state
     while len(selected) < remaining:
-        halvings = _HALVINGS[min(len(selected), len(_HALVINGS) - 1)]
-        scale = (line.patience + begin) * (1 << halvings) / (len(selected) + 1)
+        found = len(selected)
+        halvings = _HALVINGS[found] if found < len(_HALVINGS) else _HALVINGS[-1]
+        scale = (line.patience + begin) * (1 << halvings) / (found + 1)
         whole = TOTAL - 1 - (size - first)
         number = state & (TOTAL - 1)
         # About where it is, by the inverse, which need not be exact: the edges decide.
         ratio = (number + 1) / TOTAL
         for _ in range(halvings):
             ratio = sqrt(ratio)
-        cell = bisect_right(expected, begin + scale / ratio - scale, first + 1, size + 1) - 1
+        cell = bisect_right(expected, begin + int(scale / ratio - scale), first + 1, size + 1) - 1
         low = scale / (scale + (expected[cell] - begin))
         high = scale / (scale + (expected[cell + 1] - begin)) if cell < size else 0.0
         for _ in range(halvings):
