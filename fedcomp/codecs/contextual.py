@@ -3,7 +3,7 @@
 `Odds` says how many selected cells are expected where. Counted in expected cells instead of cells, the way to the next
 selected one has always the same distribution, whatever the model: exponential, if the line's own rate were known. It is
 not; with a Gamma prior of its rate the way has a Lomax distribution, whose shape grows by one with each cell that is
-found. So a line that is dead costs a bit or two, a line that is busy is soon known to be, and nothing is sent for
+found. So a line that is dead costs a bit or less, a line that is busy is soon known to be, and nothing is sent for
 either.
 
 References:
@@ -114,7 +114,7 @@ class _Steps:
     def __init__(self) -> None:
         self._cells: list[NDArray] = [np.empty((3, 0), np.int64)]
         self._expected: list[NDArray] = [np.empty((3, 0), np.int64)]
-        self._lines: list[tuple[int, float]] = []
+        self._lines: list[tuple[int, float, float]] = []
 
     def add(self, line: Line, selected: NDArray, *, is_last: bool) -> None:
         """Add a line; in the last one the way to the end is not coded."""
@@ -128,29 +128,30 @@ class _Steps:
             cells = cells[:, :-1]
         self._cells.append(size - cells)
         self._expected.append(line.expected.take(cells))
-        self._lines.append((cells.shape[1], line.patience))
+        self._lines.append((cells.shape[1], line.patience, line.idle))
 
     def encode(self) -> bytes:
         """Return the bytes of all that was added."""
         begins, targets, _ = np.concatenate(self._cells, axis=1)
         begin, low, high = np.concatenate(self._expected, axis=1)
-        counts, patience = np.array(self._lines).reshape(-1, 2).T
+        counts, patience, idle = np.array(self._lines).reshape(-1, 3).T
         counts = counts.astype(np.int64)
         found = np.arange(begins.size) - np.repeat(np.cumsum(counts) - counts, counts)
         halvings = np.array(_HALVINGS).take(found, mode="clip")
         scale = (np.repeat(patience, counts) + begin) * (1 << halvings) / (found + 1)
+        idle = np.where(found, 0, np.repeat(idle, counts))
         whole = TOTAL - 1 - begins
-        ends = _survival(scale, low - begin, halvings, whole) + targets + 1
-        starts = np.where(targets > 0, _survival(scale, high - begin, halvings, whole) + targets, 0)
+        ends = _survival(scale, low - begin, halvings, idle, whole) + targets + 1
+        starts = np.where(targets > 0, _survival(scale, high - begin, halvings, idle, whole) + targets, 0)
         return encode_intervals(starts, ends - starts)
 
 
-def _survival(scale: NDArray, way: NDArray, halvings: NDArray, whole: NDArray) -> NDArray:
+def _survival(scale: NDArray, way: NDArray, halvings: NDArray, idle: NDArray, whole: NDArray) -> NDArray:
     """Return the share of `whole` that goes further than `way`: as whole numbers."""
     ratio = scale / (scale + way)
     for level in range(max(_HALVINGS)):
         ratio = np.where(halvings > level, ratio * ratio, ratio)
-    shares: NDArray = (ratio * whole).astype(np.int64)
+    shares: NDArray = ((idle + (1 - idle) * ratio) * whole).astype(np.int64)
     return shares
 
 
@@ -168,9 +169,10 @@ def _decode_line(decoder: IntervalDecoder, line: Line, remaining: int) -> list[i
         halvings = _HALVINGS[found] if found < len(_HALVINGS) else _HALVINGS[-1]
         scale = (line.patience + begin) * (1 << halvings) / (found + 1)
         whole = TOTAL - 1 - (size - first)
+        idle = 0.0 if found else line.idle
         number = state & (TOTAL - 1)
         # About where it is, by the inverse, which need not be exact: the edges decide.
-        ratio = (number + 1) / TOTAL
+        ratio = max((number + 1) / TOTAL - idle, 1 / TOTAL) / (1 - idle)
         for _ in range(halvings):
             ratio = sqrt(ratio)
         cell = bisect_right(expected, begin + int(scale / ratio - scale), first + 1, size + 1) - 1
@@ -179,9 +181,12 @@ def _decode_line(decoder: IntervalDecoder, line: Line, remaining: int) -> list[i
         for _ in range(halvings):
             low *= low
             high *= high
-        start, end = int(high * whole) + size - cell, int(low * whole) + size - cell + 1
+        if idle:
+            low, high = idle + (1 - idle) * low, idle + (1 - idle) * high
+        end = int(low * whole) + size - cell + 1
+        start = int(high * whole) + size - cell if cell < size else 0
         if not start <= number < end:
-            edge = partial(_edge, expected, size, begin, scale, halvings, whole)
+            edge = partial(_edge, expected, size, begin, scale, halvings, idle, whole)
             cell = bisect_left(range(size + 2), -number, first + 1, key=lambda cell: -edge(cell)) - 1
             start, end = edge(cell + 1), edge(cell)
         state = (end - start) * (state >> TOTAL_BITS) + number - start
@@ -195,11 +200,13 @@ def _decode_line(decoder: IntervalDecoder, line: Line, remaining: int) -> list[i
     return selected
 
 
-def _edge(expected: Sequence[int], size: int, begin: int, scale: float, halvings: int, whole: int, cell: int) -> int:
+def _edge(
+    expected: Sequence[int], size: int, begin: int, scale: float, halvings: int, idle: float, whole: int, cell: int
+) -> int:
     """Return where the interval of a cell ends and that of the one before it begins; `_Steps.encode`, one by one."""
     if cell > size:
         return 0
     ratio = scale / (scale + (expected[cell] - begin))
     for _ in range(halvings):
         ratio *= ratio
-    return int(ratio * whole) + size - cell + 1
+    return int((idle + (1 - idle) * ratio) * whole) + size - cell + 1

@@ -8,8 +8,8 @@ are ratios of counts, observed over expected, so there is nothing to tune or to 
 - Octaves share their factors among all matrices, biggest matrix first.
 - A place along the line begins with the factor of its activity, an octave of summed movement, and leaves it as it is
   observed to.
-- The line's own factor has a prior from the lines before it, lines being sorted by activity. It is left to the coder
-  of the line (`Line`), which learns it from cell to cell.
+- The line's own factor has a prior from the lines before it, lines being sorted by activity: it is 0 with some
+  probability, or Gamma distributed. It is left to the coder of the line (`Line`), which learns it from cell to cell.
 
 Only additions, multiplications, divisions and square roots of doubles, each rounded as IEEE 754 says, and sums of whole
 numbers below 2^53: no machine gets another result.
@@ -40,6 +40,8 @@ _NUM_ACTIVITIES = 16
 
 _PRIOR_OF_OCTAVE, _PRIOR_OF_ACTIVITY, _PRIOR_OF_PLACE, _PRIOR_OF_LINE = 16.0, 2.0, 0.75, 0.5
 """How many expected cells each prior is worth. Half or twice these change the bytes by less than 0.5 %."""
+_PRIOR_OF_IDLE = 0.25, 1.0
+"""Idle lines, of how many, before any was seen."""
 _MEMORY = 0.95
 """What a line's prior keeps of all before it, from line to line."""
 _TURN = 8
@@ -56,12 +58,14 @@ class Line(NamedTuple):
         expected: How many selected cells are expected before each cell and, last, in the line, in `UNIT`: int64, one
             more than cells, strictly increasing from 0.
         patience: The line's own factor has a Gamma prior of shape 1 and this rate, in `UNIT`: whole, above 0.
+        idle: Or it is 0, with this probability: less than 1, in whole 1024ths, so that sums with it are exact.
     """
 
     start: int
     step: int
     expected: NDArray
     patience: float
+    idle: float
 
 
 class Odds:
@@ -105,6 +109,7 @@ class MatrixOdds:
         self._places_found = np.zeros(places.size)
         self._places_expected = np.full(places.size, _PRIOR_OF_PLACE)
         self._line_found = self._line_expected = _PRIOR_OF_LINE
+        self._num_idle, self._num_lines = _PRIOR_OF_IDLE
 
     def lines(self) -> Iterator[Line]:
         """Yield the lines, most active first; `learn` must be told of each before the next one is asked for."""
@@ -128,7 +133,8 @@ class MatrixOdds:
             self._total = float(expected[-1])
             self._patience = max(1.0, float(np.rint(UNIT * self._line_expected / self._line_found)))
             self._is_sampled = turn < _LEARNING or turn % _TURN == 0
-            yield Line(self._matrix.start + line * stride, step, expected, self._patience)
+            self._idle = min(float(np.floor(1024 * self._num_idle / self._num_lines)), 1023.0) / 1024
+            yield Line(self._matrix.start + line * stride, step, expected, self._patience, self._idle)
 
     def learn(self, selected: NDArray) -> None:
         """Take into account which cells of the line are selected."""
@@ -139,8 +145,12 @@ class MatrixOdds:
         self._by_octave *= factor
         self._places_expected += self._by_octave
         self._places_found[selected] += UNIT
+        # A line without any is idle, or it is not and nothing came up all along.
+        by_chance = (1 - self._idle) * (self._patience / (self._patience + self._total))
+        idle = 0.0 if selected.size else self._idle / (self._idle + by_chance)
+        self._num_idle, self._num_lines = self._num_idle * _MEMORY + idle, self._num_lines * _MEMORY + 1
         self._line_found = self._line_found * _MEMORY + selected.size
-        self._line_expected = self._line_expected * _MEMORY + self._total / UNIT
+        self._line_expected = self._line_expected * _MEMORY + (1 - idle) * (self._total / UNIT)
 
 
 class _Factors:
