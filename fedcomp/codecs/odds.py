@@ -44,6 +44,8 @@ _PRIOR_OF_IDLE = 0.25, 1.0
 """Idle lines, of how many, before any was seen."""
 _MEMORY = 0.95
 """What a line's prior keeps of all before it, from line to line."""
+_LEAST_FOUND = 2.0**-20
+"""After thousands of idle lines in a row a prior would be 0, or its inverse infinite."""
 _TURN = 8
 _LEARNING = 128
 """The first lines all count for octaves and activities, then one of eight does: it saves a third of the time."""
@@ -149,7 +151,7 @@ class MatrixOdds:
         by_chance = (1 - self._idle) * (self._patience / (self._patience + self._total))
         idle = 0.0 if selected.size else self._idle / (self._idle + by_chance)
         self._num_idle, self._num_lines = self._num_idle * _MEMORY + idle, self._num_lines * _MEMORY + 1
-        self._line_found = self._line_found * _MEMORY + selected.size
+        self._line_found = max(self._line_found * _MEMORY + selected.size, _LEAST_FOUND)
         self._line_expected = self._line_expected * _MEMORY + (1 - idle) * (self._total / UNIT)
 
 

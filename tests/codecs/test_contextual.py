@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fedcomp
-from fedcomp.codecs import contextual
+from fedcomp.codecs import contextual, odds
 from fedcomp.codecs.layout import layout_of
 from fedcomp.codecs.odds import Odds, octaves_below_top
 from fedcomp.codecs.rans import INTERVALS
@@ -97,6 +97,16 @@ def test_a_last_line_after_a_thousand_that_are_idle():
     positions = np.arange(999_000, 999_500)
     data = contextual.encode_positions(positions, cuts, moved)
     np.testing.assert_array_equal(contextual.decode_positions(data, positions.size, cuts, moved), positions)
+
+
+@pytest.mark.parametrize("memory", [0.0, 1e-300, 1.0])
+def test_priors_never_vanish(memory, monkeypatch):
+    """With the memory that there is it would take a matrix of 14,000 lines."""
+    monkeypatch.setattr(odds, "_MEMORY", memory)
+    positions = np.array([5, 15_000])
+    for moved in (np.zeros(CUTS.size, np.float32), movement()):
+        data = contextual.encode_positions(positions, CUTS, moved)
+        np.testing.assert_array_equal(contextual.decode_positions(data, 2, CUTS, moved), positions)
 
 
 def test_movement_pays():
