@@ -28,9 +28,9 @@ class CodingContext:
         round: The server round, from 1.
         base: Fingerprint of the model that the update is relative to (`fingerprint_model`).
         model: That model, for codecs that make use of it.
-        references: Earlier models that both ends hold, too, such as the initial one: where training has moved since
-            then is where it moves next. They are part of what a frame is bound to, so that it is never decoded with
-            others. Without `model` they are of no use.
+        references: Earlier models that both ends hold, too, the earliest last, such as the initial one: where training
+            has moved since then is where it moves next. They are part of what a frame is bound to, so that it is never
+            decoded with others. Without `model` they are of no use.
     """
 
     run: str

@@ -14,7 +14,7 @@ from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.layout import layout_of
 from fedcomp.codecs.positions import draw_positions
 from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS, TRANSFORMS
-from fedcomp.codecs.sections import decode_positions, decode_values
+from fedcomp.codecs.sections import decode_positions, decode_signs, decode_values
 from fedcomp.codecs.stage import ArraySpec
 from fedcomp.codecs.trainable import Trainable
 from fedcomp.errors import FrameMalformed, InvalidValues, SpecMismatch
@@ -75,14 +75,15 @@ def decode_update(
     stages = _read_stages(frame.stages)
     layout = _layout(stages, spec)
     sections = _check_kinds(frame.sections, stages, layout)
-    arrays = _decode_arrays(sections, stages, layout)
+    known = context.known(layout.coded) if context else None
+    positions, cuts = _positions(sections, stages, layout, known), layout.coded.cuts
+    if positions is not None:
+        cuts = cuts.at(positions)
+    arrays = _decode_arrays(sections, stages, layout, cuts)
     kept = arrays[SectionKind.KEPT_FLOATS].astype(np.float32)
     if not np.isfinite(kept).all():
         raise InvalidValues("kept floats hold NaN or infinity")
-    positions, cuts = _positions(sections, stages, layout), layout.coded.cuts
-    if positions is not None:
-        cuts = cuts.at(positions)
-    values = _dequantize(stages, arrays, cuts, context.known(layout.coded) if context else None)
+    values = _dequantize(stages, arrays, cuts, known)
     if stages.octaves is not None:
         if len(stages.octaves) != len(layout.coded.tensors):
             raise FrameMalformed(f"{len(stages.octaves)} gains for {len(layout.coded.tensors)} tensors")
@@ -106,7 +107,7 @@ def decode_transformed(data: bytes, spec: ModelSpec) -> NDArray | None:
     if frame.spec != spec.fingerprint or stages.transform is None or stages.num_selected is not None:
         return None
     layout = _layout(stages, spec)
-    arrays = _decode_arrays(_check_kinds(frame.sections, stages, layout), stages, layout)
+    arrays = _decode_arrays(_check_kinds(frame.sections, stages, layout), stages, layout, layout.coded.cuts)
     return stages.quantizer.dequantize(arrays, stages.transform.cuts_after(layout.coded.cuts, stages.key))
 
 
@@ -162,18 +163,22 @@ def _check_scattered(
 
 
 def _decode_arrays(
-    sections: dict[SectionKind, list[Section]], stages: _Stages, layout: Layout
+    sections: dict[SectionKind, list[Section]], stages: _Stages, layout: Layout, selected: Cuts
 ) -> dict[SectionKind, NDArray]:
-    """Decode all sections but the positions."""
+    """Decode all sections but the positions; `selected` is where what they selected is cut."""
     expected = _expected_sections(stages, layout)
     del expected[SectionKind.POSITIONS]
     values = expected.pop(SectionKind.VALUES, ArraySpec("uint8", 0))
-    arrays = {
-        kind: decompress(sections[kind][0].coder, sections[kind][0].data, spec) if spec.length else _nothing(spec)
-        for kind, spec in expected.items()
-    }
-    cuts = None if stages.num_selected is not None else stages.cuts_of_values(layout)
-    centre = stages.quantizer.centre
+    is_selection = stages.num_selected is not None
+    arrays = {}
+    for kind, spec in expected.items():
+        if not spec.length:
+            arrays[kind] = _nothing(spec)
+        elif kind == SectionKind.SIGNS and is_selection and not stages.transform:
+            arrays[kind] = decode_signs(sections[kind][0], selected)
+        else:
+            arrays[kind] = decompress(sections[kind][0].coder, sections[kind][0].data, spec)
+    cuts, centre = None if is_selection else stages.cuts_of_values(layout), stages.quantizer.centre
     arrays[SectionKind.VALUES] = decode_values(sections, values, cuts, centre) if values.length else _nothing(values)
     return arrays
 
@@ -182,7 +187,9 @@ def _nothing(spec: ArraySpec) -> NDArray:
     return np.empty(0, spec.dtype)
 
 
-def _positions(sections: dict[SectionKind, list[Section]], stages: _Stages, layout: Layout) -> NDArray | None:
+def _positions(
+    sections: dict[SectionKind, list[Section]], stages: _Stages, layout: Layout, known: Known | None
+) -> NDArray | None:
     """Return the selected coordinates; None for all."""
     if stages.num_selected is None:
         return None
@@ -190,7 +197,8 @@ def _positions(sections: dict[SectionKind, list[Section]], stages: _Stages, layo
         return draw_positions(stages.seed, stages.num_selected, layout.coded.size)
     if not stages.num_selected:
         return np.empty(0, np.int64)
-    return decode_positions(sections, stages.num_selected, layout.coded.cuts)
+    moved = known.since_first if known else None
+    return decode_positions(sections, stages.num_selected, layout.coded.cuts, moved)
 
 
 class _Stages(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from fedcomp.codecs.entropy import CODERS
+from fedcomp.codecs.rans import INTERVALS
 from fedcomp.codecs.registry import STAGES
 from fedcomp.wire import FrameLimits, SectionKind, measure_header, read_frame
 
@@ -53,7 +54,7 @@ def explain_frame(data: bytes, limits: FrameLimits | None = None) -> ExplainedFr
 
 
 def _explain_sections(sections: tuple[Section, ...]) -> list[Part]:
-    coders = {id_: type(coder).__name__ for id_, coder in CODERS.items()}
+    coders = {id_: type(coder).__name__ for id_, coder in CODERS.items()} | {INTERVALS: "Intervals"}
     num_groups = sum(section.kind == SectionKind.VALUES for section in sections)
     parts, group = [], 0
     for section in sections:

@@ -37,6 +37,11 @@ class Known:
         self.moved, self.cuts = moved, cuts
         self._found: dict[tuple[Matrix, int], Directions] = {}
 
+    @property
+    def since_first(self) -> NDArray:
+        """The current model minus the earliest reference, which is the last one."""
+        return self.moved[-1]
+
     def directions(self, matrix: Matrix, count: int) -> Directions:
         """Return the directions of one matrix, `count_directions` a side; computed once.
 

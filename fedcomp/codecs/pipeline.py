@@ -15,7 +15,7 @@ from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.layout import flatten_finite, layout_of
 from fedcomp.codecs.ledger import ByteLedger
 from fedcomp.codecs.rate import fit_budget
-from fedcomp.codecs.sections import code_positions, code_values
+from fedcomp.codecs.sections import code_positions, code_signs, code_values
 from fedcomp.codecs.stage import Fitted, Relative, Scalable
 from fedcomp.codecs.trainable import Trainable
 from fedcomp.codecs.warmup import Warmup
@@ -221,9 +221,10 @@ class Codec:
         """Sparsify and transform a flat vector."""
         stages, sections = [], []
         if self.sparsifier:
-            positions, values, seed = self.sparsifier.select(values, cuts, rng)
+            moved = known.since_first if known else None
+            positions, values, seed = self.sparsifier.select(values, cuts, rng, moved=moved)
             if seed is None:
-                sections += code_positions(positions, cuts)
+                sections += code_positions(positions, cuts, moved)
             cuts = cuts.at(positions)
             count = (positions.size,) if seed is None else (positions.size, seed)
             stages.append(StageHeader(self.sparsifier.wire_id, count))
@@ -240,6 +241,8 @@ class Codec:
         stages = [*prepared.stages, StageHeader(quantizer.wire_id, quantizer.wire_args())]
         symbols = arrays.pop(SectionKind.VALUES, None)
         coded = code_values(symbols, None if self.sparsifier else prepared.cuts, quantizer.centre)
+        if self.sparsifier and not self.transform and prepared.values.size and SectionKind.SIGNS in arrays:
+            coded.append(code_signs(arrays.pop(SectionKind.SIGNS), prepared.cuts))
         return stages, [*prepared.sections, *coded, *_plain_sections(arrays)]
 
     def check_stages(self, headers: tuple[StageHeader, ...]) -> None:

@@ -57,7 +57,7 @@ class RandK:
         """Return the stage with another density."""
         return replace(self, density=min(self.density * amount, 1.0))
 
-    def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
+    def select(self, values: NDArray, cuts: Cuts, rng: Generator | None, *, moved: NDArray | None = None) -> Selection:
         """Draw positions; raises `UsageError` without an rng."""
         if rng is None:
             raise UsageError("randk needs a random generator: encode(delta, rng=...)")

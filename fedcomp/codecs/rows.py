@@ -46,7 +46,7 @@ class Rows:
         """Return the stage with another density."""
         return replace(self, density=min(self.density * amount, 1.0))
 
-    def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
+    def select(self, values: NDArray, cuts: Cuts, rng: Generator | None, *, moved: NDArray | None = None) -> Selection:
         """Choose whole channels; of equal ones the first."""
         sizes = np.diff(cuts.channels)
         sums = sum_groups(lambda piece: np.square(piece, dtype=np.float64), values, cuts.channels)

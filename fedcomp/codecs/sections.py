@@ -1,4 +1,4 @@
-"""Positions and values as sections: with what is told of rows and columns first, where that makes them smaller."""
+"""Positions, values and signs as sections: in whichever way makes them smallest."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedcomp.codecs import cropping, grouping, signs
+from fedcomp.codecs import channel_signs, contextual, cropping, grouping, signs
 from fedcomp.codecs.entropy import compress, decompress
 from fedcomp.codecs.positions import gaps_to_positions, positions_to_gaps
+from fedcomp.codecs.rans import INTERVALS
 from fedcomp.codecs.stage import ArraySpec
-from fedcomp.errors import FrameMalformed, InvalidValues
+from fedcomp.errors import FrameMalformed, InvalidValues, MissingContext, UsageError
 from fedcomp.wire import Section, SectionKind
 
 if TYPE_CHECKING:
@@ -25,40 +26,86 @@ _DENSEST_SCATTER = 4
 """Where more than one in so many symbols is no zero, coding all of them takes fewer bytes."""
 
 
-def code_positions(positions: NDArray, cuts: Cuts) -> list[Section]:
-    """Return the positions' section, and the one that tells which rows and columns are alive if both are smaller.
+def code_positions(positions: NDArray, cuts: Cuts, moved: NDArray | None = None) -> list[Section]:
+    """Return the positions' sections: the smallest of all ways to write them.
+
+    They are gaps, or gaps among the rows and columns that are alive with a section that tells which are, or, where both
+    ends know how the model has moved, intervals of what is expected.
 
     Args:
         positions: int64, strictly increasing.
         cuts: Of the vector that they point into.
+        moved: How far each coordinate of that vector has moved since a model that both ends hold: float32, with or
+            without signs; None if they hold none. The decoder must be given the same, to the bit.
     """
     if not positions.size:
         return []
     plain = [Section(SectionKind.POSITIONS, *compress(positions_to_gaps(positions)))]
-    if positions.size < _FEWEST_POSITIONS or grouping.count_lines(cuts) < _FEWEST_LINES:
+    if positions.size < _FEWEST_POSITIONS:
         return plain
-    alive = cropping.find_alive(positions, cuts)
-    if alive.all():
-        return plain
-    cropped = [
-        Section(SectionKind.POSITIONS, *compress(positions_to_gaps(cropping.crop(positions, cuts, alive)))),
-        Section(SectionKind.ACTIVITY, *compress(cropping.pack_alive(alive))),
-    ]
-    return min(plain, cropped, key=_num_bytes)
+    ways = [plain]
+    if grouping.count_lines(cuts) >= _FEWEST_LINES and not (alive := cropping.find_alive(positions, cuts)).all():
+        cropped = Section(SectionKind.POSITIONS, *compress(positions_to_gaps(cropping.crop(positions, cuts, alive))))
+        ways.append([cropped, Section(SectionKind.ACTIVITY, *compress(cropping.pack_alive(alive)))])
+    if moved is not None and contextual.can_code(positions.size, cuts):
+        _check_moved(moved, cuts)
+        data = contextual.encode_positions(positions, cuts, moved)
+        ways.append([Section(SectionKind.POSITIONS, INTERVALS, data)])
+    return min(ways, key=_num_bytes)
 
 
-def decode_positions(sections: Mapping[SectionKind, Sequence[Section]], count: int, cuts: Cuts) -> NDArray:
+def decode_positions(
+    sections: Mapping[SectionKind, Sequence[Section]], count: int, cuts: Cuts, moved: NDArray | None = None
+) -> NDArray:
     """Invert `code_positions`: int64, strictly increasing, below ``cuts.size``.
 
     Raises:
+        MissingContext: They were coded with the help of `moved`, which is None.
         FrameError: The sections do not hold `count` such positions.
     """
-    gaps = _decompress(sections[SectionKind.POSITIONS], [ArraySpec("uint32", count)])
+    coded = sections[SectionKind.POSITIONS]
+    if [section.coder for section in coded] == [INTERVALS]:
+        if SectionKind.ACTIVITY in sections:
+            raise FrameMalformed("positions as intervals, with rows and columns that are left out")
+        if not contextual.can_code(count, cuts):
+            raise FrameMalformed(f"{count} of {cuts.size} positions as intervals: no encoder writes those")
+        if moved is None:
+            raise MissingContext("positions were coded by how the model has moved; the receiver was not given that")
+        _check_moved(moved, cuts)
+        return contextual.decode_positions(coded[0].data, count, cuts, moved)
+    (gaps,) = _decompress(coded, [ArraySpec("uint32", count)])
     if SectionKind.ACTIVITY not in sections:
-        return gaps_to_positions(gaps[0], cuts.size)
+        return gaps_to_positions(gaps, cuts.size)
     packed = _decompress(sections[SectionKind.ACTIVITY], [ArraySpec("uint8", cropping.packed_size(cuts))])
     alive = cropping.unpack_alive(packed[0], cuts)
-    return cropping.uncrop(gaps_to_positions(gaps[0], cropping.cropped_size(cuts, alive)), cuts, alive)
+    return cropping.uncrop(gaps_to_positions(gaps, cropping.cropped_size(cuts, alive)), cuts, alive)
+
+
+def code_signs(packed: NDArray, cuts: Cuts) -> Section:
+    """Return the section of signs, a bit a value.
+
+    Args:
+        packed: As `numpy.packbits` gives them, 1 is negative.
+        cuts: Where channels begin among the values; ``cuts.size`` is the number of signs, above 0.
+    """
+    plain = Section(SectionKind.SIGNS, *compress(packed))
+    if cuts.size > channel_signs.MOST_SIGNS:
+        return plain
+    by_channel = Section(SectionKind.SIGNS, INTERVALS, channel_signs.encode_signs(packed, cuts))
+    return min(plain, by_channel, key=lambda section: len(section.data))
+
+
+def decode_signs(section: Section, cuts: Cuts) -> NDArray:
+    """Invert `code_signs`; what pads the last byte may be anything if the section is not by channel.
+
+    Raises:
+        FrameError: The section does not hold ``cuts.size`` signs.
+    """
+    if section.coder != INTERVALS:
+        return decompress(section.coder, section.data, ArraySpec("uint8", -(-cuts.size // 8)))
+    if cuts.size > channel_signs.MOST_SIGNS:
+        raise FrameMalformed(f"{cuts.size} signs as intervals, at most {channel_signs.MOST_SIGNS} are allowed")
+    return channel_signs.decode_signs(section.data, cuts)
 
 
 def code_values(values: NDArray | None, cuts: Cuts | None, centre: int | None) -> list[Section]:
@@ -160,6 +207,11 @@ def _code_grouped(symbols: NDArray, cuts: Cuts, classes: NDArray, centre: int | 
         sections.append(Section(SectionKind.SIGNS, *compress(packed)))
     groups = grouping.group(symbols, cuts, classes)
     return sections + [Section(SectionKind.VALUES, *compress(group)) for group in groups]
+
+
+def _check_moved(moved: NDArray, cuts: Cuts) -> None:
+    if moved.dtype != "float32" or moved.shape != (cuts.size,):
+        raise UsageError(f"movement is {moved.dtype} of shape {moved.shape}, expected {cuts.size} float32")
 
 
 def _decompress(sections: Sequence[Section], expected: Sequence[ArraySpec]) -> list[NDArray]:

@@ -85,8 +85,15 @@ class Sparsifier(WireStage, Protocol):
 
     sends_positions: ClassVar[bool]
 
-    def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
-        """Choose from `values` (float32, flat, finite)."""
+    def select(self, values: NDArray, cuts: Cuts, rng: Generator | None, *, moved: NDArray | None = None) -> Selection:
+        """Choose from `values`.
+
+        Args:
+            values: float32, flat, finite.
+            cuts: Where tensors and channels begin in them.
+            rng: For a random choice.
+            moved: How far each coordinate of the model has moved, as far as both ends know: what a position costs.
+        """
         ...
 
 

@@ -52,7 +52,7 @@ class Threshold:
         """Return the stage with another threshold; how much more that sends depends on the values' tails."""
         return self.rescaled(1 / amount)
 
-    def select(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Selection:
+    def select(self, values: NDArray, cuts: Cuts, rng: Generator | None, *, moved: NDArray | None = None) -> Selection:
         """Choose by magnitude; deterministic."""
         limit = self.sigmas * root_mean_square(values)
         if limit > float(np.finfo(np.float32).max):

@@ -49,7 +49,7 @@ def outcome_of(data, spec, *, hang_seconds=None, costs=None):
     Raises:
         Violation: The property does not hold.
     """
-    memory, started = _Memory(), time.process_time()
+    memory, started = Memory(), time.process_time()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -79,7 +79,7 @@ def _dtype_of(tensor):
     return np.dtype("float32" if tensor.is_float else "int64")
 
 
-class _Memory:
+class Memory:
     """How much more memory the process had at any time since this was made than it had then."""
 
     def __init__(self):

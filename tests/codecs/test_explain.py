@@ -1,5 +1,7 @@
 """What `fedcomp inspect` says of a frame."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -28,3 +30,8 @@ def test_groups_are_counted():
     assert groups[0] == f"values, group 1 of {len(groups)}"
     assert "activity" in names
     assert "signs" in names
+
+
+def test_intervals_have_a_name():
+    frame = (Path(__file__).parents[1] / "golden" / "v1" / "contextual.fcz").read_bytes()
+    assert {part.name: part.how for part in explain_frame(frame).parts}["positions"] == "Intervals"

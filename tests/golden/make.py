@@ -6,7 +6,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import fedcomp
-from fedcomp.wire import VERSION
+from fedcomp.codecs.layout import layout_of
+from fedcomp.codecs.sections import code_positions, code_signs
+from fedcomp.wire import VERSION, Frame, Section, SectionKind, StageHeader, write_frame
 
 CODECS = {
     "float32": "float32",
@@ -79,6 +81,37 @@ def golden_model():
     }
 
 
+def contextual_context():
+    """Return the context of the frame whose positions are coded by how the model has moved."""
+    update = structured_model()
+    rng = np.random.default_rng(2028)
+    start = {name: rng.normal(size=values.shape).astype(np.float32) for name, values in update.items()}
+    now = {name: start[name] + values * (np.abs(values) > 1e-3) for name, values in update.items()}
+    return fedcomp.CodingContext(run="golden", sender="client", round=5, base=0x1234, model=now, references=(start,))
+
+
+def contextual_positions():
+    """Return the coordinates that this frame selects: the larger ones of the update, for the most part."""
+    flat = np.concatenate([values.reshape(-1) for values in structured_model().values()])
+    noise = np.random.default_rng(2029).exponential(size=flat.size)
+    return np.sort(np.argsort(-np.abs(flat) * noise, kind="stable")[:300]), flat
+
+
+def contextual_frame():
+    """Return a frame with positions as intervals, and signs by channel."""
+    context, spec = contextual_context(), fedcomp.ModelSpec.of(structured_model())
+    group = layout_of(spec, 0).coded
+    positions, flat = contextual_positions()
+    moved = context.known(group).moved[0]
+    sections = [
+        *code_positions(positions, group.cuts, moved),
+        Section(SectionKind.TABLES, 0, np.float32([0.5]).tobytes()),
+        code_signs(np.packbits(flat[positions] < 0), group.cuts.at(positions)),
+    ]
+    stages = StageHeader(16, (positions.size,)), StageHeader(35, ())
+    return write_frame(Frame(context.binding, spec.fingerprint, stages, tuple(sections)))
+
+
 def main():
     """Write a frame, and what it decodes to, for each codec that has none."""
     folder = Path(__file__).parent / f"v{VERSION}"
@@ -90,6 +123,8 @@ def main():
         frame = fedcomp.codec(text).encode(delta, rng=np.random.default_rng(1), context=context).frame
         (folder / f"{name}.fcz").write_bytes(frame)
         save_file(fedcomp.decode(frame, fedcomp.ModelSpec.of(delta)), folder / f"{name}.safetensors")
+    if not (folder / "contextual.fcz").exists():
+        (folder / "contextual.fcz").write_bytes(contextual_frame())
 
 
 if __name__ == "__main__":
