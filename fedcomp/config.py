@@ -106,8 +106,8 @@ class RunConfig(BaseModel):
     target_ratio: float = Field(0.0, ge=0, description="the same, as what plain arrays take over it; 0 is off")
     downlink_budget_bytes: int = Field(0, ge=0, description="most bytes of a model's difference; 0 is off")
     downlink_target_ratio: float = Field(0.0, ge=0, description="the same, as what plain arrays take over it; 0 is off")
-    budget_tilt: float = Field(
-        0.0, ge=-1, le=1, description="share of a budget that the first round has more and the last one less"
+    budget_growth: float = Field(
+        1.0, gt=0, le=1e6, description="the last round's budget over the first one's; over all rounds it is what it is"
     )
     residual_decay: float = Field(1.0, ge=0, le=1, description="error feedback: what of a residual survives; 0 is off")
     momentum_correction: float = Field(0.0, ge=0, lt=1, description="DGC's momentum over a client's updates; 0 is off")

@@ -18,8 +18,8 @@ from fedcomp.flower import (
     NO_CODEC,
     CheckpointFolder,
     CompressedStrategy,
+    GrowingBudget,
     ResumableStrategy,
-    TiltedBudget,
     num_bytes,
     to_array_record,
     to_model,
@@ -76,8 +76,8 @@ def main(grid: Grid, context: Context) -> None:
         downlink=config.downlink,
         downlink_full=config.downlink_full,
         initial=initial if config.shared_initial else None,
-        uplink_budget=tilted_budget(config, config.uplink_budget_bytes, config.target_ratio, dense_bytes),
-        downlink_budget=tilted_budget(config, config.downlink_budget_bytes, config.downlink_target_ratio, dense_bytes),
+        uplink_budget=growing_budget(config, config.uplink_budget_bytes, config.target_ratio, dense_bytes),
+        downlink_budget=growing_budget(config, config.downlink_budget_bytes, config.downlink_target_ratio, dense_bytes),
         downlink_cache_bytes=config.downlink_cache_bytes,
         downlink_max_lag=config.downlink_max_lag,
         residual_decay=config.residual_decay,
@@ -146,10 +146,10 @@ def is_evaluated(config: RunConfig, server_round: int) -> bool:
     return server_round % config.evaluate_every == 0 or server_round > config.num_server_rounds - 10
 
 
-def tilted_budget(config: RunConfig, budget_bytes: int, target_ratio: float, dense_bytes: int) -> Budget:
+def growing_budget(config: RunConfig, budget_bytes: int, target_ratio: float, dense_bytes: int) -> Budget:
     """Return a budget that is given in bytes, or as a ratio to what plain arrays take; 0 for none."""
     num_bytes = budget_bytes or (int(dense_bytes / target_ratio) if target_ratio else 0)
-    return TiltedBudget(num_bytes, config.num_server_rounds, config.budget_tilt) if num_bytes else 0
+    return GrowingBudget(num_bytes, config.num_server_rounds, config.budget_growth) if num_bytes else 0
 
 
 def frame_limits(config: RunConfig) -> FrameLimits:

@@ -17,6 +17,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedcomp.codecs import PRESETS
 from fedcomp.config import RunConfig
 from fedcomp.reporting import draw_frontier, mean_and_spread
 from fedcomp.simulation.experiment import is_finished, resume, simulate
@@ -28,7 +29,8 @@ _CONFIGS = Path(__file__).parent.parent / "configs"
 PARTITIONS = ("dirichlet", "iid")
 
 _STATELESS = ("residual-decay=0.0",)
-_ULTRA = "codec=ultra"
+_ULTRA, _GROWTH = "codec=ultra", "budget-growth=10.0"
+_DOWN = "downlink=lowrank(rank=32, directions=32) | deadzone(step=1.0)"
 
 METHODS: dict[str, tuple[str, ...]] = {
     # What others send.
@@ -45,17 +47,18 @@ METHODS: dict[str, tuple[str, ...]] = {
     "q4": ("codec=q4", *_STATELESS),
     "thin": ("codec=thin", "shared-initial=false"),
     "ultra": (_ULTRA, "shared-initial=false"),
-    # With all that both ends hold, to a budget, and with a compressed downlink.
-    "known-500": (_ULTRA, "uplink-budget-bytes=500"),
-    "known-1600": (_ULTRA, "uplink-budget-bytes=1600"),
-    "known-3300": (_ULTRA, "uplink-budget-bytes=3300"),
-    "known-8000": (_ULTRA, "uplink-budget-bytes=8000"),
-    "both-3300": (_ULTRA, "uplink-budget-bytes=3300", "downlink=ultra", "downlink-budget-bytes=40000"),
-    "both-8000": (_ULTRA, "uplink-budget-bytes=8000", "downlink=ultra", "downlink-budget-bytes=36000"),
-    # Ablation of the first of these.
-    "no-context-3300": (_ULTRA, "uplink-budget-bytes=3300", "shared-initial=false"),
-    "no-feedback-3300": (_ULTRA, "uplink-budget-bytes=3300", *_STATELESS),
-    "balanced-3300": ("codec=balance(power=0.5) | lowrank(rank=12) | deadzone(step=4.0)", "uplink-budget-bytes=3300"),
+    # With all that both ends hold, to a budget that grows, and with a compressed downlink.
+    "known-1000": (_ULTRA, "uplink-budget-bytes=1000", _GROWTH),
+    "known-3300": (_ULTRA, "uplink-budget-bytes=3300", _GROWTH),
+    "known-8000": (_ULTRA, "uplink-budget-bytes=8000", _GROWTH),
+    "both-1000": (_ULTRA, "uplink-budget-bytes=1000", _GROWTH, _DOWN, "downlink-budget-bytes=12000"),
+    "both-3300": (_ULTRA, "uplink-budget-bytes=3300", _GROWTH, _DOWN, "downlink-budget-bytes=40000"),
+    # Ablation of the second of these.
+    "no-context-3300": (_ULTRA, "uplink-budget-bytes=3300", _GROWTH, "shared-initial=false"),
+    "no-feedback-3300": (_ULTRA, "uplink-budget-bytes=3300", _GROWTH, *_STATELESS),
+    "no-growth-3300": (_ULTRA, "uplink-budget-bytes=3300"),
+    "balanced-3300": (f"codec=balance(power=0.5) | {PRESETS['ultra']}", "uplink-budget-bytes=3300", _GROWTH),
+    "sparse-3300": ("codec=topk(density=0.0025, price=0.04) | ternary", "uplink-budget-bytes=3300", _GROWTH),
 }
 """What each method changes in the configuration of a partition."""
 

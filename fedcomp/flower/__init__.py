@@ -12,7 +12,7 @@ The way of an update: `mod` (difference, error feedback, codec) -> one Array of 
 `feed` and `fold` (running mean) -> the inner strategy. `resumable` and `checkpoint`: how a run goes on after a kill.
 """
 
-from fedcomp.flower.budget import Budget, TiltedBudget
+from fedcomp.flower.budget import Budget, GrowingBudget
 from fedcomp.flower.checkpoint import CheckpointFolder, StatefulGrid
 from fedcomp.flower.mod import compression_mod
 from fedcomp.flower.order import NO_CODEC
@@ -29,11 +29,11 @@ __all__ = [
     "Budget",
     "CheckpointFolder",
     "CompressedStrategy",
+    "GrowingBudget",
     "ResumableStrategy",
     "RoundTraffic",
     "Snapshot",
     "StatefulGrid",
-    "TiltedBudget",
     "compression_mod",
     "num_bytes",
     "to_array_record",

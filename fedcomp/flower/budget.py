@@ -1,9 +1,10 @@
-"""How many bytes a frame may have: the same in every round, or falling from round to round."""
+"""How many bytes a frame may have: the same in every round, or more from round to round."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from fedcomp.codecs import parse_codec
@@ -17,23 +18,32 @@ Budget: TypeAlias = int | Callable[[int, int], int]
 
 
 @dataclass(frozen=True)
-class TiltedBudget:
-    """A budget that changes linearly over the rounds, and is `num_bytes` on average.
+class GrowingBudget:
+    """A budget that grows geometrically over the rounds, and is `num_bytes` on average.
+
+    With error feedback, bytes that are saved early are not lost: what they would have said is said later, when steps
+    are small and precision counts.
 
     Args:
-        num_bytes: Of a frame.
+        num_bytes: Of a frame, on average over the rounds.
         num_rounds: Of the run.
-        tilt: By which share of it the first round has more, and the last one less; -1 to 1.
+        growth: The last round's budget over the first one's, above 0; 1 is the same in every round.
     """
 
     num_bytes: int
     num_rounds: int
-    tilt: float = 0.0
+    growth: float = 1.0
 
     def __call__(self, server_round: int, client: int) -> int:
         """Return the budget of a round, from 1; all clients have the same."""
-        progress = (server_round - 1) / max(self.num_rounds - 1, 1)
-        return round(self.num_bytes * (1 + self.tilt * (1 - 2 * min(progress, 1.0))))
+        return max(1, int(self.num_bytes * self._shares[min(server_round, self.num_rounds) - 1]))
+
+    @cached_property
+    def _shares(self) -> list[float]:
+        last = max(self.num_rounds - 1, 1)
+        shares: list[float] = [self.growth ** (number / last) for number in range(self.num_rounds)]
+        mean = sum(shares) / len(shares)
+        return [share / mean for share in shares]
 
 
 def granted(budget: Budget, server_round: int, client: int) -> int:

@@ -1,7 +1,5 @@
 """Budgets over a federation: kept by every client, refused if not, and each client's own counts, too."""
 
-import itertools
-
 import numpy as np
 import pytest
 from flwr.app import Message, MetricRecord, RecordDict
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 
 import fedcomp
 from fedcomp.errors import UsageError
-from fedcomp.flower import CompressedStrategy, TiltedBudget, compression_mod, to_array_record, to_model
+from fedcomp.flower import CompressedStrategy, GrowingBudget, compression_mod, to_array_record, to_model
 from tests.flower.toy import compressed, run_rounds
 
 MODEL = {"w": np.zeros((60, 80), np.float32), "b": np.zeros(60, np.float32)}
@@ -117,12 +115,12 @@ def test_an_unbiased_codec_stays_unbiased_whatever_the_budgets():
     assert away.mean() < 0.15
 
 
-@given(st.integers(100, 10**6), st.integers(1, 300), st.floats(-1, 1))
-def test_a_tilt_leaves_the_mean_as_it_is(num_bytes, num_rounds, tilt):
-    budget = TiltedBudget(num_bytes, num_rounds, tilt)
+@given(st.integers(1000, 10**6), st.integers(1, 300), st.floats(0.05, 50))
+def test_growth_leaves_the_mean_as_it_is(num_bytes, num_rounds, growth):
+    budget = GrowingBudget(num_bytes, num_rounds, growth)
     granted = [budget(server_round, 0) for server_round in range(1, num_rounds + 1)]
+    assert num_bytes - 1 <= np.mean(granted) <= num_bytes
+    assert granted == sorted(granted, reverse=growth < 1)
     if num_rounds > 1:
-        assert abs(np.mean(granted) - num_bytes) <= 0.5
-    assert all(
-        abs(a - b) <= 2 * num_bytes / max(num_rounds - 1, 1) * abs(tilt) + 1 for a, b in itertools.pairwise(granted)
-    )
+        assert granted[-1] / granted[0] == pytest.approx(growth, rel=0.2)
+    assert budget(num_rounds + 5, 0) == granted[-1]
