@@ -67,6 +67,7 @@ class RunConfig(BaseModel):
     min_replies: int = Field(1, ge=1, description="fewest good updates for a round to count")
     client_timeout: float = Field(600.0, gt=0, description="seconds for one client in a simulation")
     round_timeout: float = Field(3600.0, gt=0, description="seconds for one round")
+    checkpoint_every: int = Field(1, ge=1, description="rounds between two checkpoints")
     evaluate_every: int = Field(1, ge=1, description="rounds between two evaluations; the last ten are always done")
 
     local_epochs: int = Field(2, ge=1, description="passes over a client's data in a round")

@@ -93,7 +93,7 @@ def main(grid: Grid, context: Context) -> None:
         Progress(Console(), f"{config.name}: {strategy.codec}", config.num_server_rounds) as progress,
     ):
         checkpoint = CheckpointFolder(folder.path / "checkpoint")
-        resumable = ResumableStrategy(strategy, checkpoint)
+        resumable = ResumableStrategy(strategy, checkpoint, every=config.checkpoint_every)
         recorder = RunRecorder(folder, progress)
         recorder.restore(folder.keep_rounds(resumable.finished_rounds))
         result = resumable.start(

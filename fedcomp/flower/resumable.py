@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ResumableStrategy(Strategy):
-    """Run `inner` with a checkpoint after each round but the last; `start` does the rounds that are left.
+    """Run `inner` with a checkpoint after each round, or each few, but the last; `start` does the rounds that are left.
 
     Flower's loop always counts from 1. This strategy stands between it and `inner`, which sees the true rounds; so do
     clients and `evaluate_fn`. Nothing is written after the last round: what follows it (a student taught by the last
@@ -28,13 +28,14 @@ class ResumableStrategy(Strategy):
     Args:
         inner: What does the work.
         folder: Of the run's checkpoint; one that is there is gone on from.
+        every: Rounds between two checkpoints, 1 or more: a kill costs what was done since the last.
 
     Raises:
         CheckpointError: The checkpoint is damaged.
     """
 
-    def __init__(self, inner: CompressedStrategy, folder: CheckpointFolder) -> None:
-        self.inner, self._folder = inner, folder
+    def __init__(self, inner: CompressedStrategy, folder: CheckpointFolder, *, every: int = 1) -> None:
+        self.inner, self._folder, self._every = inner, folder, every
         self._last = folder.last()
 
     @property
@@ -64,7 +65,7 @@ class ResumableStrategy(Strategy):
             if number == 0 and done:
                 return None  # this round's evaluation is in the books
             metrics = evaluate_fn(server_round, arrays) if evaluate_fn else None
-            if 0 < server_round < num_rounds:
+            if 0 < server_round < num_rounds and server_round % self._every == 0:
                 self._folder.save(server_round, arrays, self.inner, grid)
             return metrics
 
