@@ -135,9 +135,12 @@ class LowRank:
     @classmethod
     def parse_wire(cls, args: tuple[int, ...]) -> tuple[int, ...]:
         """Return the rank and, where references are used, the directions for each and their number."""
-        limits = (_LARGEST_RANK, _LARGEST_RANK, _MOST_REFERENCES)
-        if len(args) not in (1, 3) or not all(1 <= arg <= limit for arg, limit in zip(args, limits, strict=False)):
-            raise ValueError(f"rank, directions and references {args}, expected 1 or 3 numbers from 1 to {limits}")
+        if len(args) not in (1, 3):
+            raise ValueError(f"rank, or rank, directions and references, not {args}")
+        limits = {"rank": _LARGEST_RANK, "directions": _LARGEST_RANK, "references": _MOST_REFERENCES}
+        for (name, limit), arg in zip(limits.items(), args, strict=False):
+            if not 1 <= arg <= limit:
+                raise ValueError(f"{name} {arg}, expected 1 to {limit}")
         return args
 
 

@@ -27,7 +27,7 @@ def leading_components(matrix: NDArray, rank: int, start: NDArray | None) -> tup
     Args:
         matrix: float32, (m, n), finite.
         rank: Number of components, at most min(m, n).
-        start: Vectors near the right singular ones, (rank, n); None to start from fixed random ones.
+        start: Vectors near the right singular ones, (`rank` or fewer, n); None to start from fixed random ones.
 
     Returns:
         Left and right singular vectors, both multiplied by the singular values: float64, (rank, m) and (rank, n), in
@@ -40,7 +40,7 @@ def leading_components(matrix: NDArray, rank: int, start: NDArray | None) -> tup
     exact = _to_integers(matrix, bits)
     right = _random_vectors(min(rank + _OVERSAMPLING, *matrix.shape), matrix.shape[1])
     if start is not None:
-        right[:rank] = _refill(start.astype(np.float64), right[:rank])
+        right[: len(start)] = _refill(start.astype(np.float64), right[: len(start)])
     for _ in range(2 if start is None else 1):
         left = orthonormalize(_multiply(_rows_to_integers(right, bits), exact.transposed()))
         right = _multiply(_to_integers(left, bits), exact)

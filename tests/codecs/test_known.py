@@ -71,6 +71,13 @@ def test_a_frame_is_never_decoded_with_other_models():
         fedcomp.decode(frame, spec)
 
 
+def test_there_may_be_fewer_directions_than_components():
+    initial, model, delta = models()
+    codec, spec = fedcomp.codec("lowrank(rank=8, directions=2) | deadzone(step=0.1)"), fedcomp.ModelSpec.of(model)
+    frame = codec.encode(delta, context=context(model, initial)).frame
+    assert nmse(fedcomp.decode(frame, spec, context=context(model, initial))["w"], delta["w"]) < 0.05
+
+
 def test_without_directions_a_codec_makes_no_use_of_references():
     initial, model, delta = models()
     codec = fedcomp.codec("lowrank(rank=4, directions=0) | deadzone(step=1)")
