@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fedcomp.wire.limits import FrameLimits
 
 MAGIC = b"fcz"
-VERSION = 1
+VERSION = 2
 _PREFIX_BYTES = len(MAGIC) + 1 + 2
 _CHECKSUM_BYTES = 8
 

@@ -37,12 +37,13 @@ def sealed(content):
     return content + xxhash.xxh3_64_digest(content)
 
 
-def outcome_of(data, spec, *, hang_seconds=None, costs=None):
+def outcome_of(data, spec, *, context=None, hang_seconds=None, costs=None):
     """Decode; return the reason of the refusal, or "decoded".
 
     Args:
         data: Any bytes.
         spec: The receiver's model.
+        context: What the receiver holds; None to check no binding.
         hang_seconds: Most processor time; None for any, as in tests that run on busy machines.
         costs: Where to note (seconds, bytes); a list or a deque.
 
@@ -53,7 +54,7 @@ def outcome_of(data, spec, *, hang_seconds=None, costs=None):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            decoded = fedcomp.decode(data, spec)
+            decoded = fedcomp.decode(data, spec, context=context)
     except FrameError as error:
         outcome = error.reason
     except Exception as error:

@@ -20,10 +20,9 @@ import fedcomp
 from fedcomp.wire import FrameLimits, read_frame
 from tests.attacks.check import HANG_SECONDS, Violation, outcome_of, sealed
 from tests.attacks.mutate import mutate_bytes, mutate_frame
-from tests.golden.make import CODECS, STRUCTURED, golden_model, structured_model
+from tests.golden.make import CODECS, KNOWING, STRUCTURED, golden_model, knowing_moment, moment, structured_model
 
-CONTEXT = fedcomp.CodingContext(run="golden", sender="client", round=5, base=0x1234)
-GOLDEN = [Path(__file__).parents[1] / "golden" / "v1" / f"{name}.fcz" for name in CODECS]
+GOLDEN = [Path(__file__).parents[1] / "golden" / "v2" / f"{name}.fcz" for name in CODECS]
 _STUCK_SECONDS = 30
 
 
@@ -41,31 +40,35 @@ def mutant(seed, number, frames, spec):
 
 
 def frames_of(arguments):
-    """Return the golden frames and their model, or frames of another by every codec."""
+    """Return the golden frames and their model, or frames of another by every codec; and what the receiver holds."""
+    if arguments.knowing:
+        delta, context = structured_model(), knowing_moment()
+        frames = [fedcomp.codec(text).encode(delta, context=context).frame for text in KNOWING.values()]
+        return frames, fedcomp.ModelSpec.of(delta), context
     if arguments.structured:
         delta = structured_model()
     elif arguments.rows:
         weight = np.random.default_rng(0).laplace(size=(arguments.rows, 100)).astype(np.float32)
         delta = {"w": weight, "n": np.array(1)}
     else:
-        return [path.read_bytes() for path in GOLDEN], fedcomp.ModelSpec.of(golden_model())
+        return [path.read_bytes() for path in GOLDEN], fedcomp.ModelSpec.of(golden_model()), None
     codecs = map(fedcomp.codec, [*CODECS.values(), *STRUCTURED.values()])
-    frames = [codec.encode(delta, rng=np.random.default_rng(1), context=CONTEXT).frame for codec in codecs]
-    return frames, fedcomp.ModelSpec.of(delta)
+    frames = [codec.encode(delta, rng=np.random.default_rng(1), context=moment()).frame for codec in codecs]
+    return frames, fedcomp.ModelSpec.of(delta), None
 
 
 def run(arguments, current):
     """Check the mutants, and print what became of them."""
-    frames, spec = frames_of(arguments)
+    frames, spec, context = frames_of(arguments)
     for frame in frames * 2:  # what is loaded or kept for later is not the first mutants' fault
-        outcome_of(frame, spec)
+        outcome_of(frame, spec, context=context)
     outcomes, costs, slowest, largest, found = Counter(), deque(maxlen=1), 0.0, 0, 0
     for number in range(arguments.first, arguments.first + arguments.count):
         current.value = number
         data = mutant(arguments.seed, number, frames, spec)
         signal.alarm(_STUCK_SECONDS)
         try:
-            outcomes[outcome_of(data, spec, hang_seconds=HANG_SECONDS, costs=costs)] += 1
+            outcomes[outcome_of(data, spec, context=context, hang_seconds=HANG_SECONDS, costs=costs)] += 1
         except Violation as violation:
             found += 1
             print(f"mutant {number}: {violation}: {data.hex()}", flush=True)
@@ -85,6 +88,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=int, default=0)
     parser.add_argument("--structured", action="store_true")
+    parser.add_argument("--knowing", action="store_true")
     arguments = parser.parse_args()
     current = multiprocessing.Value("q", -1, lock=False)
     process = multiprocessing.Process(target=run, args=(arguments, current))

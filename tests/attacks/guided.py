@@ -2,13 +2,13 @@
 
     pip install "atheris>=3"
     mkdir found known
-    python -m tests.attacks.guided -max_total_time=900 -max_len=4096 -timeout=5 found tests/golden/v1
+    python -m tests.attacks.guided -max_total_time=900 -max_len=4096 -timeout=5 found tests/golden/v2
 
 All of libFuzzer's options work. The decoder's Python code is instrumented; checksums are made right again, and half of
 the mutants are changed in what they mean, not in their bytes. A find stops the run and is written to a file
 `crash-...`: it belongs into `corpus/`. So does what reaches code that no golden frame reaches:
 
-    cp tests/golden/v1/*.fcz known
+    cp tests/golden/v2/*.fcz known
     python -m tests.attacks.guided -merge=1 known found
 """
 

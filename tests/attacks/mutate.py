@@ -57,7 +57,7 @@ def mutate_frame(frame, other, spec, rng):
     try:
         return write_frame(frame)[:-_CHECKSUM_BYTES]
     except (ValueError, OverflowError):  # a number that the header has no room for
-        return b"fcz\x01"
+        return b"fcz\x02"
 
 
 def _change_args(frame, other, rng):

@@ -33,9 +33,9 @@ def spin():
 
 
 def test_what_is_allowed(monkeypatch):
-    monkeypatch.setattr(fedcomp, "decode", lambda data, spec: HONEST)
+    monkeypatch.setattr(fedcomp, "decode", lambda data, spec, context=None: HONEST)
     assert outcome_of(b"", SPEC) == "decoded"
-    monkeypatch.setattr(fedcomp, "decode", lambda data, spec: refuse())
+    monkeypatch.setattr(fedcomp, "decode", lambda data, spec, context=None: refuse())
     assert outcome_of(b"", SPEC) == "malformed"
 
 
@@ -52,18 +52,18 @@ def test_what_is_allowed(monkeypatch):
     ],
 )
 def test_what_is_noticed(monkeypatch, says, decode):
-    monkeypatch.setattr(fedcomp, "decode", lambda data, spec: decode())
+    monkeypatch.setattr(fedcomp, "decode", lambda data, spec, context=None: decode())
     with pytest.raises(Violation, match=says):
         outcome_of(b"", SPEC, hang_seconds=1e-6)
 
 
 def test_memory_is_noticed(monkeypatch):
     costs = []
-    monkeypatch.setattr(fedcomp, "decode", lambda data, spec: HONEST)
+    monkeypatch.setattr(fedcomp, "decode", lambda data, spec, context=None: HONEST)
     outcome_of(b"", SPEC, costs=costs)
     if costs[0][1] == 0 and not _can_measure():
         pytest.skip("no /proc/self/status here")
-    monkeypatch.setattr(fedcomp, "decode", lambda data, spec: touch())
+    monkeypatch.setattr(fedcomp, "decode", lambda data, spec, context=None: touch())
     with pytest.raises(Violation, match="MiB taken"):
         outcome_of(b"", SPEC)
 

@@ -122,7 +122,7 @@ def test_many_arguments_and_many_stages(size):
 
 def framed(header):
     raw = header.SerializeToString(deterministic=True)
-    return sealed(b"fcz\x01" + len(raw).to_bytes(2, "little") + raw)
+    return sealed(b"fcz\x02" + len(raw).to_bytes(2, "little") + raw)
 
 
 @pytest.mark.parametrize("length", [n for n in EDGES if 0 < n < 2**32])
@@ -151,7 +151,7 @@ def test_varints_beyond_their_field():
     for field in (b"\x08", b"\x32\x06"):  # round, sections
         raw = field + b"\xff\xff\xff\xff\x7f"
         with pytest.raises(FrameMalformed):
-            read_frame(sealed(b"fcz\x01" + len(raw).to_bytes(2, "little") + raw), FrameLimits())
+            read_frame(sealed(b"fcz\x02" + len(raw).to_bytes(2, "little") + raw), FrameLimits())
 
 
 def test_too_many_sections():

@@ -9,16 +9,17 @@ import pytest
 import fedcomp
 from fedcomp.wire import FrameLimits, Section, SectionKind, read_frame, write_frame
 from tests.attacks.check import outcome_of, sealed
-from tests.golden.make import golden_frames
+from tests.golden.make import KNOWING, golden_frames
 
-FOLDER = Path(__file__).parents[1] / "golden" / "v1"
-SPECS = {name: fedcomp.ModelSpec.of(delta) for name, _, delta in golden_frames()}
+FOLDER = Path(__file__).parents[1] / "golden" / "v2"
+SPECS = {name: fedcomp.ModelSpec.of(delta) for name, _, delta, _ in golden_frames()}
+CONTEXTS = {name: context for name, _, _, context in golden_frames() if name in KNOWING}
 golden = pytest.mark.parametrize("name", SPECS)
 
 
 def is_refused(name, frame):
     """Decode; True if refused, False if it gave finite values of the right shapes. Anything else fails the test."""
-    return outcome_of(frame, SPECS[name]) != "decoded"
+    return outcome_of(frame, SPECS[name], context=CONTEXTS.get(name)) != "decoded"
 
 
 @golden

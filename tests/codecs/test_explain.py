@@ -33,5 +33,5 @@ def test_groups_are_counted():
 
 
 def test_intervals_have_a_name():
-    frame = (Path(__file__).parents[1] / "golden" / "v1" / "contextual.fcz").read_bytes()
+    frame = (Path(__file__).parents[1] / "golden" / "v2" / "known-topk-ternary.fcz").read_bytes()
     assert {part.name: part.how for part in explain_frame(frame).parts}["positions"] == "Intervals"

@@ -1,14 +1,13 @@
 """Write the golden frames that are not there yet: python tests/golden/make.py."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
 import fedcomp
-from fedcomp.codecs.layout import layout_of
-from fedcomp.codecs.sections import code_positions, code_signs
-from fedcomp.wire import VERSION, Frame, Section, SectionKind, StageHeader, write_frame
+from fedcomp.wire import VERSION
 
 CODECS = {
     "float32": "float32",
@@ -46,8 +45,16 @@ STRUCTURED = {
     "grouped-deadzone": "keep(below=128) | deadzone(step=0.02, largest=127)",
     "cropped-ternary": "topk(density=0.04) | ternary",
     "cropped-split-uniform-6": "topk(density=0.04) | uniform(bits=6)",
+    "scattered-deadzone": "deadzone(step=2)",
+    "balance-lowrank-deadzone": "balance(power=0.5) | lowrank(rank=3) | deadzone(step=1)",
 }
 """Codecs whose frames hold sections that a small model never has."""
+
+KNOWING = {
+    "known-topk-ternary": "topk(density=0.04) | ternary",
+    "known-lowrank-deadzone": "lowrank(rank=3, directions=4) | deadzone(step=1)",
+}
+"""Codecs that make use of what both ends hold."""
 
 
 def structured_model():
@@ -61,15 +68,6 @@ def structured_model():
     }
 
 
-def golden_frames():
-    """Return (name, codec's text, update) of all golden frames."""
-    small = [(name, text, golden_model()) for name, text in CODECS.items()]
-    for _, text, delta in small:
-        if "trainable" in text:
-            delta["fc.weight"][:] = 0
-    return small + [(name, text, structured_model()) for name, text in STRUCTURED.items()]
-
-
 def golden_model():
     """Return the update that most golden frames hold."""
     rng = np.random.default_rng(2026)
@@ -81,50 +79,41 @@ def golden_model():
     }
 
 
-def contextual_context():
-    """Return the context of the frame whose positions are coded by how the model has moved."""
+def moment():
+    """Return the context of most golden frames."""
+    return fedcomp.CodingContext(run="golden", sender="client", round=5, base=0x1234)
+
+
+def knowing_moment():
+    """Return a context with a model that has moved as the structured update will move it."""
     update = structured_model()
     rng = np.random.default_rng(2028)
     start = {name: rng.normal(size=values.shape).astype(np.float32) for name, values in update.items()}
     now = {name: start[name] + values * (np.abs(values) > 1e-3) for name, values in update.items()}
-    return fedcomp.CodingContext(run="golden", sender="client", round=5, base=0x1234, model=now, references=(start,))
+    return replace(moment(), model=now, references=(start,))
 
 
-def contextual_positions():
-    """Return the coordinates that this frame selects: the larger ones of the update, for the most part."""
-    flat = np.concatenate([values.reshape(-1) for values in structured_model().values()])
-    noise = np.random.default_rng(2029).exponential(size=flat.size)
-    return np.sort(np.argsort(-np.abs(flat) * noise, kind="stable")[:300]), flat
-
-
-def contextual_frame():
-    """Return a frame with positions as intervals, and signs by channel."""
-    context, spec = contextual_context(), fedcomp.ModelSpec.of(structured_model())
-    group = layout_of(spec, 0).coded
-    positions, flat = contextual_positions()
-    moved = context.known(group).moved[0]
-    sections = [
-        *code_positions(positions, group.cuts, moved),
-        Section(SectionKind.TABLES, 0, np.float32([0.5]).tobytes()),
-        code_signs(np.packbits(flat[positions] < 0), group.cuts.at(positions)),
-    ]
-    stages = StageHeader(16, (positions.size,)), StageHeader(35, ())
-    return write_frame(Frame(context.binding, spec.fingerprint, stages, tuple(sections)))
+def golden_frames():
+    """Return (name, codec's text, update, context) of all golden frames."""
+    small = [(name, text, golden_model(), moment()) for name, text in CODECS.items()]
+    for _, text, delta, _ in small:
+        if "trainable" in text:
+            delta["fc.weight"][:] = 0
+    structured = [(name, text, structured_model(), moment()) for name, text in STRUCTURED.items()]
+    knowing = [(name, text, structured_model(), knowing_moment()) for name, text in KNOWING.items()]
+    return small + structured + knowing
 
 
 def main():
     """Write a frame, and what it decodes to, for each codec that has none."""
     folder = Path(__file__).parent / f"v{VERSION}"
     folder.mkdir(exist_ok=True)
-    context = fedcomp.CodingContext(run="golden", sender="client", round=5, base=0x1234)
-    for name, text, delta in golden_frames():
+    for name, text, delta, context in golden_frames():
         if (folder / f"{name}.fcz").exists():
             continue
         frame = fedcomp.codec(text).encode(delta, rng=np.random.default_rng(1), context=context).frame
         (folder / f"{name}.fcz").write_bytes(frame)
-        save_file(fedcomp.decode(frame, fedcomp.ModelSpec.of(delta)), folder / f"{name}.safetensors")
-    if not (folder / "contextual.fcz").exists():
-        (folder / "contextual.fcz").write_bytes(contextual_frame())
+        save_file(fedcomp.decode(frame, fedcomp.ModelSpec.of(delta), context=context), folder / f"{name}.safetensors")
 
 
 if __name__ == "__main__":
