@@ -43,7 +43,7 @@ def test_frames_come_back(frame):
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_frame_or_a_frame_error(data):
-    for candidate in (data, sealed(b"fcz\x01" + data)):
+    for candidate in (data, sealed(b"fcz\x02" + data)):
         with contextlib.suppress(FrameError):
             read_frame(candidate, LIMITS)
 
@@ -59,12 +59,12 @@ def test_damage_is_noticed():
     ("content", "says"),
     [
         (b"zip\x01" + bytes(9), "begins with"),
-        (b"fcz\x02" + bytes(9), "format version 2"),
-        (b"fcz\x01\xff\x0f", "beyond the end"),
-        (b"fcz\x01\x01\x00\xff", "does not parse"),
-        (b"fcz\x01\x02\x00\x08\x00", "canonical"),
-        (b"fcz\x01\x02\x00\x78\x01", "canonical"),
-        (b"fcz\x01\x00\x00trailing", "declare 0 bytes"),
+        (b"fcz\x03" + bytes(9), "format version 3"),
+        (b"fcz\x02\xff\x0f", "beyond the end"),
+        (b"fcz\x02\x01\x00\xff", "does not parse"),
+        (b"fcz\x02\x02\x00\x08\x00", "canonical"),
+        (b"fcz\x02\x02\x00\x78\x01", "canonical"),
+        (b"fcz\x02\x00\x00trailing", "declare 0 bytes"),
     ],
 )
 def test_malformed_frames_say_what_is_wrong(content, says):
