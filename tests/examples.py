@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from fedcomp.codecs import Codec
+from fedcomp.codecs.balance import Balance
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.plain import Float32
 from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS, TRANSFORMS
@@ -51,7 +52,8 @@ def _values_of(field, kind):
 def all_codecs():
     """Return every quantizer example with no and with one sparsifier, and every sparsifier example with two quantizers.
 
-    Each pair of them also around each transform, and some behind the stages that need no others.
+    Each pair of them also around each transform, some around each example of it, and some behind the stages that need
+    no others.
     """
     sparsifiers = [example for stage in SPARSIFIERS.values() for example in examples_of(stage)]
     quantizers = [example for stage in QUANTIZERS.values() for example in examples_of(stage)]
@@ -59,8 +61,10 @@ def all_codecs():
     pairs += [(sparsifiers[0], q) for q in quantizers]
     pairs += [(s, q) for s in sparsifiers for q in (Ternary(), Uniform(bits=4), Float32())]
     plain = [Codec(quantizer, sparsifier) for sparsifier, quantizer in dict.fromkeys(pairs)]
-    transforms = [example for stage in TRANSFORMS.values() for example in examples_of(stage)]
-    around = [(s, t, q) for s, q in pairs if s in (None, sparsifiers[0]) for t in transforms]
+    transforms = [examples_of(stage) for stage in TRANSFORMS.values()]
+    inner = [(s, q) for s, q in pairs if s in (None, sparsifiers[0])]
+    around = [(s, base, q) for base, *_ in transforms for s, q in inner]
+    around += [(s, other, q) for _, *others in transforms for other in others for s, q in inner[::5]]
     made = (_try_make(Codec, {"quantizer": q, "sparsifier": s, "transform": t}) for s, t, q in around)
     plain += filter(None, made)
     warm = [codec for codec in plain if Warmup.applies_to(codec.sparsifier)]
@@ -68,6 +72,7 @@ def all_codecs():
         *plain,
         *(replace(codec, keep=Keep(below=4)) for codec in plain[::5]),
         *(replace(codec, trainable=Trainable()) for codec in plain[::7]),
+        *(replace(codec, balance=Balance()) for codec in plain[::7]),
         *(replace(codec, warmup=warmup) for codec, warmup in zip(warm[::5], examples_of(Warmup) * 9, strict=False)),
     ]
 

@@ -55,8 +55,8 @@ class Balance:
     def find_octaves(self, values: NDArray, cuts: Cuts) -> tuple[int, ...]:
         """Return the binary logarithm of each tensor's gain, 0 to 40."""
         sizes = np.array([root_mean_square(values[start:end]) for start, end in pairwise(cuts.tensors)])
-        with np.errstate(divide="ignore"):
-            octaves = self.power * np.log2(np.where(sizes > 0, sizes.max(initial=0) / sizes, 1))
+        smaller = np.divide(sizes.max(initial=0), sizes, out=np.ones_like(sizes), where=sizes > 0)
+        octaves = self.power * np.log2(smaller)
         return tuple(np.rint(octaves).clip(0, _MOST_OCTAVES).astype(int).tolist())
 
     @staticmethod
