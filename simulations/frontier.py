@@ -29,8 +29,9 @@ _CONFIGS = Path(__file__).parent.parent / "configs"
 PARTITIONS = ("dirichlet", "iid")
 
 _STATELESS = ("residual-decay=0.0",)
-_ULTRA, _GROWTH = "codec=ultra", "budget-growth=10.0"
+_ULTRA, _BLIND = "codec=ultra", PRESETS["ultra"].replace(")", ", directions=0)", 1)
 _DOWN = "downlink=lowrank(rank=32, directions=32) | deadzone(step=1.0)"
+_BOTH = (_ULTRA, "uplink-budget-bytes=3300", _DOWN, "downlink-budget-bytes=40000")
 
 METHODS: dict[str, tuple[str, ...]] = {
     # What others send.
@@ -47,18 +48,20 @@ METHODS: dict[str, tuple[str, ...]] = {
     "q4": ("codec=q4", *_STATELESS),
     "thin": ("codec=thin", "shared-initial=false"),
     "ultra": (_ULTRA, "shared-initial=false"),
-    # With all that both ends hold, to a budget that grows, and with a compressed downlink.
-    "known-1000": (_ULTRA, "uplink-budget-bytes=1000", _GROWTH),
-    "known-3300": (_ULTRA, "uplink-budget-bytes=3300", _GROWTH),
-    "known-8000": (_ULTRA, "uplink-budget-bytes=8000", _GROWTH),
-    "both-1000": (_ULTRA, "uplink-budget-bytes=1000", _GROWTH, _DOWN, "downlink-budget-bytes=12000"),
-    "both-3300": (_ULTRA, "uplink-budget-bytes=3300", _GROWTH, _DOWN, "downlink-budget-bytes=40000"),
-    # Ablation of the second of these.
-    "no-context-3300": (_ULTRA, "uplink-budget-bytes=3300", _GROWTH, "shared-initial=false"),
-    "no-feedback-3300": (_ULTRA, "uplink-budget-bytes=3300", _GROWTH, *_STATELESS),
-    "no-growth-3300": (_ULTRA, "uplink-budget-bytes=3300"),
-    "balanced-3300": (f"codec=balance(power=0.5) | {PRESETS['ultra']}", "uplink-budget-bytes=3300", _GROWTH),
-    "sparse-3300": ("codec=topk(density=0.0025, price=0.04) | ternary", "uplink-budget-bytes=3300", _GROWTH),
+    # With all that both ends hold, to a budget, and with a compressed downlink.
+    "known-1000": (_ULTRA, "uplink-budget-bytes=1000"),
+    "known-3300": (_ULTRA, "uplink-budget-bytes=3300"),
+    "known-8000": (_ULTRA, "uplink-budget-bytes=8000"),
+    "both-1000": (_ULTRA, "uplink-budget-bytes=1000", _DOWN, "downlink-budget-bytes=12000"),
+    "both-3300": (_ULTRA, "uplink-budget-bytes=3300", _DOWN, "downlink-budget-bytes=40000"),
+    # Ablation of the last one.
+    "growing-3300": (*_BOTH, "budget-growth=10.0"),
+    "falling-3300": (*_BOTH, "budget-growth=0.2"),
+    "no-context-3300": (*_BOTH, "shared-initial=false", f"codec={_BLIND}"),
+    "no-feedback-3300": (*_BOTH, *_STATELESS),
+    "balanced-3300": (*_BOTH, f"codec=balance(power=0.5) | {PRESETS['ultra']}"),
+    "sparse-3300": (*_BOTH, "codec=topk(density=0.0025) | ternary"),
+    "priced-3300": (*_BOTH, "codec=topk(density=0.0025, price=0.04) | ternary"),
 }
 """What each method changes in the configuration of a partition."""
 
