@@ -48,7 +48,9 @@ def test_finished_runs_become_rows_a_table_and_a_picture(tmp_path, capsys):
     table = capsys.readouterr().out
     assert "| iid | known-3300 | 2 | 89.00 ± 1.41 | -1.00 | 100 | 2.0 |" in table
     assert "q4" not in table
-    assert [json.loads(line)["method"] for line in (docs / "frontier.jsonl").open()] == ["float32"] + ["known-3300"] * 2
+    assert [json.loads(line)["method"] for line in (docs / "frontier.jsonl").read_text().splitlines()] == [
+        "float32"
+    ] + ["known-3300"] * 2
     assert next(iter(rows(out)))["times_up"] == 1
     assert (docs / "img" / "frontier.svg").read_bytes().startswith(b"<?xml")
 
