@@ -100,21 +100,17 @@ def look_up(symbols: NDArray, levels: NDArray, out: NDArray | None = None) -> ND
     return values
 
 
-def level_means(values: NDArray, symbols: NDArray, fallback: NDArray, *, passed_over: int | None = None) -> NDArray:
+def level_means(values: NDArray, symbols: NDArray, fallback: NDArray) -> NDArray:
     """Return the mean of the values at each symbol, float64.
 
     Args:
         values: Of any float type.
         symbols: One a value.
         fallback: Means of unused symbols.
-        passed_over: A symbol that is given its fallback in any case: where it is a frequent one, that is faster.
     """
     counts, sums = np.zeros(fallback.size), np.zeros(fallback.size)
     for left in range(0, symbols.size, PIECE):
-        some_symbols, some_values = symbols[left : left + PIECE], values[left : left + PIECE]
-        if passed_over is not None:
-            kept = np.flatnonzero(some_symbols != passed_over)
-            some_symbols, some_values = some_symbols[kept], some_values[kept]
-        counts += np.bincount(some_symbols, minlength=fallback.size)
-        sums += np.bincount(some_symbols, weights=some_values, minlength=fallback.size)
+        piece = slice(left, left + PIECE)
+        counts += np.bincount(symbols[piece], minlength=fallback.size)
+        sums += np.bincount(symbols[piece], weights=values[piece], minlength=fallback.size)
     return np.where(counts > 0, sums / np.maximum(counts, 1), fallback)

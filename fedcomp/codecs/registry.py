@@ -53,6 +53,6 @@ PRESETS: dict[str, str] = {
     "q8": "keep(below=64) | uniform(bits=8)",
     "q4": "keep(below=64) | uniform(bits=4)",
     "thin": "lowrank(rank=16) | deadzone(step=1.0)",
-    "ultra": "lowrank(rank=12) | deadzone(step=4.0)",
+    "ultra": "lowrank(rank=12) | deadzone(step=3.0)",
 }
 """On the front of error over bytes of real updates: docs/codecs.md has the measurements."""
