@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedcomp.errors import UsageError
-from fedcomp.files import write_atomically
+from fedcomp.reporting.drawing import drawn_panels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,28 +34,12 @@ def draw_curves(runs: Sequence[RunHistory], path: Path, *, targets: Sequence[flo
     Raises:
         UsageError: Matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise UsageError("drawing needs matplotlib: pip install 'fedcomp[report]'") from None
-    mpl.use("Agg")
-    from io import BytesIO
-
-    from matplotlib import pyplot as plt
-
     panels = [(label, cost) for label, cost in _PANELS if any(cost(run) for run in runs)]
-    with mpl.rc_context({"svg.hashsalt": "fedcomp", "font.size": 9}):
-        figure, axes = plt.subplots(
-            1, len(panels), figsize=(4.5 * len(panels), 3.8), squeeze=False, sharey=True, layout="constrained"
-        )
-        for (label, cost), axis in zip(panels, axes[0], strict=True):
+    with drawn_panels(path, 1, len(panels)) as (axes,):
+        for (label, cost), axis in zip(panels, axes, strict=True):
             _draw(axis, label, [(run, cost(run)) for run in runs], targets)
-        axes[0][0].set_ylabel("accuracy")
-        axes[0][-1].legend(fontsize=8, loc="lower right")
-        drawn = BytesIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
-        plt.close(figure)
-    write_atomically(path, drawn.getvalue())
+        axes[0].set_ylabel("accuracy")
+        axes[-1].legend(fontsize=8, loc="lower right")
 
 
 def _draw(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any
 
-from fedcomp.errors import UsageError
-from fedcomp.files import write_atomically
+from fedcomp.reporting.drawing import drawn_panels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,23 +31,10 @@ def draw_frontier(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     Raises:
         UsageError: Matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise UsageError("drawing needs matplotlib: pip install 'fedcomp[report]'") from None
-    mpl.use("Agg")
-    from io import BytesIO
-
-    from matplotlib import pyplot as plt
-
     partitions = list(dict.fromkeys(row["partition"] for row in rows))
     rows = [{**row, "total_bytes": row["uplink_bytes"] + row["downlink_bytes"]} for row in rows]
-    with mpl.rc_context({"svg.hashsalt": "fedcomp", "font.size": 8}):
-        size = (4.2 * len(_PANELS), 3.6 * max(len(partitions), 1))
-        figure, axes = plt.subplots(
-            max(len(partitions), 1), len(_PANELS), figsize=size, squeeze=False, sharey="row", layout="constrained"
-        )
-        for partition, line in zip(partitions, axes, strict=False):
+    with drawn_panels(path, max(len(partitions), 1), len(_PANELS)) as lines:
+        for partition, line in zip(partitions, lines, strict=False):
             for (key, label), axis in zip(_PANELS.items(), line, strict=True):
                 for family, points in _families(rows, partition, key).items():
                     xs, ys, spreads = zip(*sorted(points), strict=True)
@@ -56,12 +42,7 @@ def draw_frontier(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                 axis.set(xscale="log", xlabel=label, title=partition)
                 axis.grid(alpha=0.3)
             line[0].set_ylabel("accuracy, last ten rounds")
-        if partitions:
-            axes[0][-1].legend(fontsize=6, loc="lower right")
-        drawn = BytesIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
-        plt.close(figure)
-    write_atomically(path, drawn.getvalue())
+            line[-1].legend(fontsize=6, loc="lower right")
 
 
 def _families(
