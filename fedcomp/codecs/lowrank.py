@@ -101,6 +101,10 @@ class LowRank:
             block.right(factors).write(right, directions.right)
         return factors, key
 
+    def writes(self, key: tuple[int, ...]) -> bool:
+        """Its own rank, alone or with its own directions."""
+        return key[:2] in ((self.rank,), (self.rank, self.directions))
+
     @classmethod
     def cuts_after(cls, cuts: Cuts, key: tuple[int, ...]) -> Cuts:
         """Return where the vectors begin: a matrix's left and right ones are a tensor each, a vector is a channel.

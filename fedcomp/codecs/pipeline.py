@@ -186,7 +186,8 @@ class Codec:
         stages = [StageHeader(Trainable.wire_id, Trainable.wire_args(frozen))] if frozen else []
         if self.keep.below:
             stages.append(StageHeader(self.keep.wire_id, (self.keep.below, kept.itemsize * 8)))
-        fresh_values = flatten_finite(layout.coded, fresh) if fresh is not None else None
+        is_relative = any(isinstance(stage, Relative) for stage in self._stages())
+        fresh_values = flatten_finite(layout.coded, fresh) if fresh is not None and is_relative else None
         if self.balance:
             octaves = self.balance.find_octaves(values, layout.coded.cuts)
             stages.append(StageHeader(self.balance.wire_id, octaves))
@@ -195,7 +196,7 @@ class Codec:
                 fresh_values = multiply_tensors(fresh_values, layout.coded.bounds, octaves, sign=1)
         plain = _plain_sections({SectionKind.KEPT_FLOATS: kept, SectionKind.KEPT_INTS: integers})
         codec = self._for_round(context)
-        if fresh_values is not None and any(isinstance(stage, Relative) for stage in self._stages()):
+        if fresh_values is not None:
             codec = codec._for_share(_fresh_share(fresh_values, values))
         before = None if self.is_stateless or previous is None else decode_transformed(previous, spec)
         known = context.known(layout.coded) if context else None
@@ -257,6 +258,8 @@ class Codec:
         as_asked = [id_ for id_, _ in asked] == [header.id for header in found] and all(
             header.args[: len(args)] == args for header, (_, args) in zip(found, asked, strict=True)
         )
+        if as_asked and self.transform:
+            as_asked = self.transform.writes(found[-2].args)
         if not as_asked:
             raise WrongCodec(f"frame has stages {[(s.id, *s.args) for s in headers]}, expected those of {self}")
 

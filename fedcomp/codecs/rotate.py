@@ -70,6 +70,10 @@ class Rotate:
         seed = int(rng.integers(1 << 32))
         return rotate(values, seed), (seed,)
 
+    def writes(self, key: tuple[int, ...]) -> bool:
+        """Any seed."""
+        return True
+
     @classmethod
     def cuts_after(cls, cuts: Cuts, key: tuple[int, ...]) -> Cuts:
         """Return where the blocks begin."""

@@ -124,6 +124,10 @@ class Transform(WireStage, Protocol):
         """
         ...
 
+    def writes(self, key: tuple[int, ...]) -> bool:
+        """Tell whether this is a key that the stage itself may give: a receiver's work depends on it."""
+        ...
+
     @classmethod
     def cuts_after(cls, cuts: Cuts, key: tuple[int, ...]) -> Cuts:
         """Return where the new values are cut, for values with these cuts."""

@@ -149,14 +149,18 @@ class Receiver:
             before = self.initial_model(message, context)
             if before is None or fingerprint_model(before) != held["base"]:
                 return None
-        references = tuple(cast("list[int]", held.get("references", [])))
+        wanted = tuple(cast("list[int]", held.get("references", [])))
+        try:
+            references = self.references(wanted, {}, message, context)
+        except LostReference:
+            return None  # then the model is lost: the server must send a whole one
         moment = CodingContext(
             run=str(message.metadata.run_id),
             sender=SERVER,
             round=cast("int", held["round"]),
             base=cast("int", held["base"]),
             model=before,
-            references=self.references(references, {}, message, context),
+            references=references,
         )
         return add_delta(before, decode(cast("bytes", held["frame"]), ModelSpec.of(before), context=moment))
 

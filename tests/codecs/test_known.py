@@ -78,6 +78,17 @@ def test_there_may_be_fewer_directions_than_components():
     assert nmse(fedcomp.decode(frame, spec, context=context(model, initial))["w"], delta["w"]) < 0.05
 
 
+def test_a_sender_does_not_choose_rank_or_directions():
+    initial, model, delta = models()
+    moment, spec = context(model, initial), fedcomp.ModelSpec.of(model)
+    for text in ("lowrank(rank=5)", "lowrank(rank=4, directions=17)"):
+        frame = fedcomp.codec(f"{text} | deadzone(step=1)").encode(delta, context=moment).frame
+        with pytest.raises(fedcomp.FrameError, match="expected those of"):
+            fedcomp.decode(frame, spec, context=moment, codec=CODEC)
+    for each in (moment, context(model)):
+        assert fedcomp.decode(CODEC.encode(delta, context=each).frame, spec, context=each, codec=CODEC)
+
+
 def test_without_directions_a_codec_makes_no_use_of_references():
     initial, model, delta = models()
     codec = fedcomp.codec("lowrank(rank=4, directions=0) | deadzone(step=1)")
