@@ -14,6 +14,7 @@ The way of an update: `mod` (difference, error feedback, codec) -> one Array of 
 
 from fedcomp.flower.budget import Budget, GrowingBudget
 from fedcomp.flower.checkpoint import CheckpointFolder, StatefulGrid
+from fedcomp.flower.client_state import keep_state_mod
 from fedcomp.flower.mod import compression_mod
 from fedcomp.flower.order import NO_CODEC
 from fedcomp.flower.records import num_bytes, to_array_record, to_model
@@ -35,6 +36,7 @@ __all__ = [
     "Snapshot",
     "StatefulGrid",
     "compression_mod",
+    "keep_state_mod",
     "num_bytes",
     "to_array_record",
     "to_model",

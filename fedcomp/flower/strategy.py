@@ -16,6 +16,7 @@ from fedcomp.flower.budget import check_scalable, granted
 from fedcomp.flower.downlink import Broadcast, Downlink
 from fedcomp.flower.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
 from fedcomp.flower.keeping import keep_strategy, restore_strategy
+from fedcomp.flower.lineage import new_lineage
 from fedcomp.flower.model_order import MODEL_KEY, failure_of
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
 from fedcomp.flower.order_record import write_order
@@ -119,6 +120,7 @@ class CompressedStrategy(Strategy):
         self.seed, self.min_replies = seed, min_replies
         self.limits = limits or FrameLimits()
         self._on_update, self._on_round = on_update, on_round
+        self._lineage = new_lineage()
         self._acknowledged: dict[int, int] = {}
         self._screening: Screening | None = None
         self._base: Model = {}
@@ -163,6 +165,7 @@ class CompressedStrategy(Strategy):
                 residual_decay=self.residual_decay,
                 momentum_correction=self.momentum_correction,
                 acknowledged=self._acknowledged.get(client, 0),
+                lineage=self._lineage,
                 budget=budgets[client],
                 references=self._references(client),
             )
@@ -222,7 +225,7 @@ class CompressedStrategy(Strategy):
         return Snapshot.join(
             {
                 "inner": keep_strategy(self.inner),
-                "acknowledged": Snapshot({}, acknowledged),
+                "acknowledged": Snapshot({"lineage": self._lineage}, acknowledged),
                 "initial": self._initial.save_state(),
             }
         )
@@ -231,7 +234,8 @@ class CompressedStrategy(Strategy):
         """Go on from what `save_state` of a strategy that was built in the same way returned."""
         restore_strategy(self.inner, snapshot.part("inner"))
         self._initial.restore_state(snapshot.part("initial"))
-        acknowledged = snapshot.part("acknowledged").tensors
+        (facts, acknowledged) = snapshot.part("acknowledged")
+        self._lineage = facts["lineage"]
         self._acknowledged = dict(zip(acknowledged["clients"].tolist(), acknowledged["rounds"].tolist(), strict=True))
 
     def _accept(self, replies: Iterable[Message]) -> Iterator[AcceptedUpdate]:
