@@ -21,7 +21,9 @@ NO_CODEC = "none"
 AUTO = "auto"
 RESOLVED_KEYS = ("precision", "memory-format")
 """What the server measures once where it says ``auto``, and then orders from every client."""
-_RESUME_KEYS = ("out-dir", "resume", "data-dir", "client-timeout", "round-timeout")
+IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, FLIP_OK_KEY = "image-shape", "num-classes", "flip-ok"
+"""What the server tells its clients of the data: one with data of its own can not know how many classes there are."""
+_RESUME_KEYS = ("out-dir", "resume", "data-dir", "client-timeout", "round-timeout", "client-wait")
 """What may change when a run is resumed: where things are, and how patient it is."""
 
 
@@ -43,6 +45,13 @@ class RunConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31, description="all randomness derives from it")
     out_dir: str = Field("", description="the run's folder; empty is runs/NAME-DATE-TIME")
     resume: bool = Field(False, description="go on with the run in out-dir after its last checkpoint")
+
+    deployed: bool = Field(
+        False, description="real clients, which come and go with data of their own; `python -m server` sets it"
+    )
+    client_wait: float = Field(
+        60.0, ge=0, description="deployed: seconds for all num-clients to come, then min-replies of them are enough"
+    )
 
     dataset: str = Field("digits", description="digits, mnist, fashion-mnist, npz or hf:OWNER/NAME")
     data_dir: str = Field("", description="where the data set's files are; empty looks in the usual places")
