@@ -240,7 +240,9 @@ class CompressedStrategy(Strategy):
             if self._screening and reply.has_error() and (failure := failure_of(reply.error)):
                 self._sent.fail(sender, failure)
                 self._traffic.rejected[failure] += 1
-                self._traffic.complain(f"client {sender} could not take part: {reply.error.reason}", client=sender, reason=failure)
+                self._traffic.complain(
+                    f"client {sender} could not take part: {reply.error.reason}", client=sender, reason=failure
+                )
                 continue
             if reply.has_error() or self._screening is None:
                 reason = reply.error.reason if reply.has_error() else "it was not asked"
