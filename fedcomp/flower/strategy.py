@@ -244,11 +244,13 @@ class CompressedStrategy(Strategy):
             if self._screening and reply.has_error() and (failure := failure_of(reply.error)):
                 self._sent.fail(sender, failure)
                 self._traffic.rejected[failure] += 1
-                self._traffic.complain(f"client {sender} could not take part: {reply.error.reason}")
+                self._traffic.complain(
+                    f"client {sender} could not take part: {reply.error.reason}", client=sender, reason=failure
+                )
                 continue
             if reply.has_error() or self._screening is None:
                 reason = reply.error.reason if reply.has_error() else "it was not asked"
-                self._traffic.complain(f"client {sender} failed: {reason}")
+                self._traffic.complain(f"client {sender} failed: {reason}", client=sender)
                 continue
             self._traffic.uplink_bytes += sum(num_bytes(record) for record in reply.content.array_records.values())
             self._traffic.dense_uplink_bytes += self._dense_bytes
@@ -276,7 +278,9 @@ class CompressedStrategy(Strategy):
 
     def _refuse(self, sender: int, reason: str, error: Exception) -> None:
         self._traffic.rejected[reason] += 1
-        self._traffic.complain(f"refused the update of client {sender}: {reason}: {error}")
+        self._traffic.complain(
+            f"refused the update of client {sender}: {reason}: {error}", client=sender, reason=reason
+        )
 
 
 def _weighted_by(strategy: Strategy) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from flwr.common.logger import log
 
+from fedcomp.printable import printable
+
 if TYPE_CHECKING:
     from fedcomp.network import RoundTiming
 
@@ -37,7 +39,7 @@ class RoundTraffic:
         dense_uplink_bytes: The same replies with the model as plain arrays.
         accepted: Updates that count.
         rejected: Updates that were refused, by reason.
-        complaints: What went wrong with the first few clients, a line each.
+        complaints: What went wrong with the first few clients, a printable line each.
         timing: The simulated clock after the round, where the Grid keeps one.
     """
 
@@ -58,8 +60,15 @@ class RoundTraffic:
         answered = self.accepted + self.rejected.total() - self.rejected["replayed"] - self.rejected["uninvited"]
         return max(0, self.sent - answered)
 
-    def complain(self, text: str) -> None:
-        """Log what went wrong with a client, and remember the first few."""
-        log(WARNING, text)
+    def complain(self, text: str, *, client: int | None = None, reason: str | None = None) -> None:
+        """Log what went wrong with a client, and remember the first few.
+
+        Args:
+            text: May hold what the client itself says, which is escaped and cut.
+            client: Its node id, for structured logs.
+            reason: The word that the refusal is counted under, for structured logs.
+        """
+        shown = printable(text)
+        log(WARNING, "%s", shown, extra={"round": self.round, "client": client, "reason": reason})
         if len(self.complaints) < _MAX_COMPLAINTS:
-            self.complaints.append(text)
+            self.complaints.append(shown)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
+from fedcomp.printable import printable
 from fedcomp.reporting.formatting import format_bytes, format_ratio, format_seconds, format_share
 
 if TYPE_CHECKING:
@@ -139,8 +140,8 @@ class Progress:
             self._print_line(line)
 
     def note(self, text: str) -> None:
-        """Print a line of its own, above the live part."""
-        self._print_line(text, style="yellow")
+        """Print a line of its own, above the live part; a stranger's words in it can not break out of it."""
+        self._print_line(printable(text), style="yellow")
 
     def _print_line(self, text: str, style: str | None = None) -> None:
         """Print literally and unbroken: what reads a pipe counts on one line."""

@@ -227,6 +227,27 @@ def test_failing_clients_are_counted_and_named():
     assert any("disk full" in complaint for complaint in rounds[0].complaints)
 
 
+def test_what_a_client_says_can_neither_forge_a_line_nor_steer_a_terminal_nor_be_endless(caplog):
+    says = "disk full\n2026-01-01 INFO client 1 was accepted\x1b[2J\u202e" + "x" * 100_000
+
+    def lie(message, context, call_next):
+        partition = context.node_config["partition-id"]
+        codes = {0: 0, 1: 1001}  # an app's own error; and the one by which clients say that they lost their model
+        if partition in codes:
+            return Message(Error(codes[partition], f"lost-model: {says}"), reply_to=message)
+        return call_next(message, context)
+
+    strategy, rounds = compressed()
+    with caplog.at_level("WARNING", "flwr"):
+        run_rounds(strategy, toy_client(lie))
+    records = [record for record in caplog.records if hasattr(record, "client")]
+    assert sorted((record.round, str(record.reason)) for record in records) == [(1, "None"), (1, "lost-model")]
+    logged = [record.getMessage() for record in records]
+    assert logged == rounds[0].complaints
+    assert all(str(record.client) in line for record, line in zip(records, logged, strict=True))
+    assert all(line.isprintable() and len(line) <= 500 and r"disk full\n2026" in line for line in logged)
+
+
 @pytest.mark.parametrize("kind", [None, FedMedian])
 def test_a_round_without_enough_updates_changes_nothing(kind):
     inner = toy_inner(kind) if kind else toy_inner()

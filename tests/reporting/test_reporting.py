@@ -88,6 +88,16 @@ def test_a_pipe_gets_no_broken_lines_and_no_control_codes():
     assert "\x1b" not in shown
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_note_can_neither_break_its_line_nor_steer_the_terminal(terminal):
+    console = Console(file=io.StringIO(), width=200, force_terminal=terminal)
+    with Progress(console, "demo", 5) as progress:
+        progress.note("client 3 failed: disk full\nround 9  accuracy 99%\x1b[2J\x9b2J\r" + "x" * 10_000)
+    (line,) = [line for line in console.file.getvalue().splitlines() if "disk full" in line]
+    assert r"disk full\nround 9  accuracy 99%\x1b[2J\x9b2J\rxxx" in line
+    assert len(line) < 600
+
+
 def test_live_progress_shows_the_rounds_and_what_they_sum_up_to():
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     with Progress(console, "demo [1]", 5) as progress:

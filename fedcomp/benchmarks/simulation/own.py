@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 def run_own_app(work: Work, turns: Turns, *, num_workers: int) -> None:
     """Run all rounds, one each turn."""
     client = importlib.import_module("clients.app")  # above this package, as in `fedcomp.simulation.experiment`
-    data = importlib.import_module("clients.data")
     loading = mmap.mmap(-1, struct.calcsize("d"))  # shared with the process that loads
     with tempfile.TemporaryDirectory() as folder, flower_log_level(logging.ERROR):
         config = RunConfig.from_mapping(_settings(work, Path(folder)))
@@ -54,7 +53,7 @@ def run_own_app(work: Work, turns: Turns, *, num_workers: int) -> None:
 def _warm_up(client: ModuleType, config: RunConfig, loading: mmap.mmap) -> None:
     """Warm up as `fedcomp simulate` does, and leave word of what loading took."""
     started = time.perf_counter()
-    data.all_clients_images(config)
+    client.all_clients_images(config)
     loading[:] = struct.pack("d", time.perf_counter() - started)
     client.warm_up(config)
 
