@@ -21,6 +21,7 @@ from fedcomp.flower import (
     GrowingBudget,
     ResumableStrategy,
     num_bytes,
+    streaming,
     to_array_record,
     to_model,
 )
@@ -97,10 +98,10 @@ def main(grid: Grid, context: Context) -> None:
         recorder = RunRecorder(folder, progress)
         recorder.restore(folder.keep_rounds(resumable.finished_rounds))
         result = resumable.start(
-            grid,
+            streaming(grid, deadline=config.real_deadline),
             to_array_record(initial),
             num_rounds=config.num_server_rounds,
-            timeout=config.round_timeout,
+            timeout=config.round_seconds,
             train_config=ConfigRecord({**config.resolved()}),
             evaluate_fn=finish_round,
         )
