@@ -12,7 +12,7 @@ import torch
 from flwr.app import Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients.data import DataFacts, all_clients_images, client_data, client_name, shared_data
+from clients.data import DataFacts, client_data, client_name, shared_data
 from fedcomp.config import RESOLVED_KEYS, RunConfig
 from fedcomp.flower import compression_mod, keep_state_mod, to_array_record, to_model
 from fedcomp.models import build_model, get_weights, set_weights

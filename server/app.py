@@ -21,6 +21,7 @@ from fedcomp.flower import (
     GrowingBudget,
     ResumableStrategy,
     num_bytes,
+    streaming,
     to_array_record,
     to_model,
 )
@@ -101,10 +102,10 @@ def main(grid: Grid, context: Context) -> None:
         if config.deployed:
             wait_for_clients(grid, config, progress)
         result = resumable.start(
-            grid,
+            streaming(grid, deadline=config.real_deadline),
             to_array_record(initial),
             num_rounds=config.num_server_rounds,
-            timeout=config.round_timeout,
+            timeout=config.round_seconds,
             train_config=ConfigRecord({**config.resolved(), **data_facts(train)}),
             evaluate_fn=finish_round,
         )

@@ -24,7 +24,7 @@ from fedcomp.flower.records import num_bytes, only_array_record, to_array_record
 from fedcomp.flower.screening import Screening
 from fedcomp.flower.shared_initial import SharedInitial
 from fedcomp.flower.snapshot import Snapshot
-from fedcomp.flower.traffic import RoundTraffic, TimedGrid
+from fedcomp.flower.traffic import DeadlineGrid, RoundTraffic, TimedGrid
 from fedcomp.wire import FrameLimits
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ class CompressedStrategy(Strategy):
         self._base: Model = {}
         self._dense_bytes = 0
         self._traffic = RoundTraffic(round=0)
-        self._timed_grid: TimedGrid | None = None
+        self._grid: Grid | None = None
+        self._num_late = 0
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -134,7 +135,7 @@ class CompressedStrategy(Strategy):
         """Let `inner` choose the clients and add the order to each message."""
         messages = list(self.inner.configure_train(server_round, arrays, config, grid))
         self._traffic, self._screening = RoundTraffic(round=server_round, sent=len(messages)), None
-        self._timed_grid = grid if isinstance(grid, TimedGrid) else None
+        self._grid = grid
         if not messages:
             return messages
         _, broadcast = only_array_record(messages[0].content)
@@ -186,14 +187,14 @@ class CompressedStrategy(Strategy):
             self._accept(replies), self._base, _weighted_by(self.inner)
         )
         arrays, metrics = None, None
-        if len(feed.senders) >= self.min_replies:
+        self._traffic.skipped = len(feed.senders) < self.min_replies
+        if not self._traffic.skipped:
             with client_metrics(self.inner, feed.metrics):
                 arrays, metrics = self.inner.aggregate_train(server_round, feed.replies)
         if arrays is not None:
             arrays = _with_types_of(self._base, arrays)
             self._acknowledged |= dict.fromkeys(feed.senders, server_round)
-        if self._timed_grid:
-            self._traffic.timing = self._timed_grid.timing
+        self._ask_grid()
         if self._on_round:
             self._on_round(self._traffic)
         return arrays, metrics
@@ -269,6 +270,13 @@ class CompressedStrategy(Strategy):
             if self._on_update:
                 self._on_update(self._traffic.round, update)
             yield update
+
+    def _ask_grid(self) -> None:
+        """Note what only the Grid knows of a round."""
+        if isinstance(self._grid, TimedGrid):
+            self._traffic.timing = self._grid.timing
+        if isinstance(self._grid, DeadlineGrid):
+            self._traffic.late, self._num_late = self._grid.num_late - self._num_late, self._grid.num_late
 
     def _references(self, client: int) -> tuple[int, ...]:
         """Return what a client's update shall be coded with; nothing if it is not coded."""

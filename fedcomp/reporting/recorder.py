@@ -26,6 +26,8 @@ _TOTALS = {
     "dense_downlink_bytes": "dense_downlink_bytes",
     "accepted": "updates_accepted",
     "rejected": "updates_rejected",
+    "late": "updates_late",
+    "skipped": "rounds_skipped",
     "stragglers": "stragglers",
     "dropouts": "dropouts",
 }
@@ -92,8 +94,12 @@ class RunRecorder:
         measured = {key: value for key, value in asdict(row).items() if value is not None}
         reasons = {f"rejected_{reason}": count for reason, count in sorted(traffic.rejected.items())}
         timing = asdict(traffic.timing) if traffic.timing else {}
-        dense = {"dense_downlink_bytes": traffic.dense_downlink_bytes}
-        stored = measured | dict(metrics) | dense | timing | reasons
+        more = {
+            "dense_downlink_bytes": traffic.dense_downlink_bytes,
+            "late": traffic.late,
+            "skipped": int(traffic.skipped),
+        }
+        stored = measured | dict(metrics) | more | timing | reasons
         self._count(stored)
         self._folder.write_round(stored)
         self._progress.advance(row)
