@@ -57,9 +57,8 @@ def run_client(
         node_config |= {PARTITION_KEY: int(index), NUM_PARTITIONS_KEY: int(count)}
     with (folder / "lock").open("w") as lock:
         _lock(lock, folder)
-        _say(
-            f"{len(images.labelled)} labelled and {len(images.unlabelled)} unlabelled images in {data}; state in {folder}"
-        )
+        _say(f"{len(images.labelled)} labelled and {len(images.unlabelled)} unlabelled images in {data}")
+        _say(f"what outlives this process is in {folder}")
         del images
         run_supernode(
             NodeSettings(

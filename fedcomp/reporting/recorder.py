@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.reporting.progress import RoundRow
@@ -67,9 +67,7 @@ class RunRecorder:
             self._count(row)
             self._earlier_seconds += row["seconds"]
         if rows:
-            names = [field.name for field in fields(RoundRow)]
-            shown: list[dict[str, Any]] = [{name: row.get(name) for name in names} for row in rows]
-            self._progress.restore([RoundRow(**row) for row in shown])
+            self._progress.restore([RoundRow.of(row) for row in rows])
 
     def record(self, traffic: RoundTraffic, metrics: Mapping[str, Any]) -> None:
         """Take one finished round.
