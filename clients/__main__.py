@@ -41,6 +41,7 @@ def client(
     budget: Annotated[
         int, typer.Option(min=0, metavar="BYTES", help="Most bytes of an update that this client's link bears; 0: any.")
     ] = 0,
+    warm: Annotated[bool, typer.Option(help="Keep torch in memory between rounds: they begin seconds earlier.")] = True,
     share: Annotated[
         str | None, typer.Option(metavar="I/N", help="Train on the I-th of N parts of the images, I from 0; for tests.")
     ] = None,
@@ -57,7 +58,7 @@ def client(
     try:
         run_client(
             server=server, data=data, authority=tls, key=key, insecure=insecure, state=state, max_wait=max_wait,
-            budget=budget, share=share,
+            budget=budget, warm=warm, share=share,
         )  # fmt: skip
     except KeyboardInterrupt:
         print("stopped", flush=True)

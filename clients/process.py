@@ -30,6 +30,7 @@ def run_client(
     state: Path | None,
     max_wait: float | None,
     budget: int,
+    warm: bool,
     share: str | None,
 ) -> None:
     """Run a client until it is stopped; see ``python -m clients --help``.
@@ -68,6 +69,7 @@ def run_client(
                 folder=folder,
                 node_config=node_config,
                 max_wait=max_wait,
+                warm=warm,
             ),
             _say,
         )

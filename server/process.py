@@ -110,6 +110,8 @@ def _watch(run_id: str, superlink: SuperLink, settings: ServerSettings, progress
         RunError: The run failed, or the SuperLink ended.
     """
     tail = RowTail(settings.run_folder / "metrics.jsonl")
+    if earlier := tail.read()[1]:
+        progress.restore([RoundRow.of(row) for row in earlier])
     asked = time.monotonic()
     while True:
         time.sleep(_SECONDS_BETWEEN_LOOKS)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import signal
 import socket
 import subprocess
 import sys
@@ -12,13 +10,13 @@ import time
 from typing import IO, TYPE_CHECKING
 
 from fedcomp.errors import RunError
+from fedcomp.forking import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
-_PR_SET_PDEATHSIG = 1
 _SECONDS_TO_END, _SECONDS_BETWEEN_LOOKS = 20.0, 0.1
 
 
@@ -43,7 +41,7 @@ def running(
         stdout=log,
         stderr=log,
         start_new_session=True,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=die_with_parent if sys.platform == "linux" else None,
     )
     try:
         yield process
@@ -94,7 +92,3 @@ def is_listening(port: int) -> bool:
 def last_words(log: Path, num_characters: int = 2000) -> str:
     """Return the end of a log."""
     return log.read_text(encoding="utf-8", errors="replace").strip()[-num_characters:]
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

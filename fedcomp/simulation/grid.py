@@ -13,11 +13,11 @@ from flwr.supercore.run import Run
 
 from fedcomp.errors import UsageError
 from fedcomp.flower import Snapshot
+from fedcomp.forking import can_fork, usable_cores
 from fedcomp.simulation.identity import set_message_id
 from fedcomp.simulation.in_process import InProcess
 from fedcomp.simulation.pool import WorkerPool
 from fedcomp.simulation.population import Population
-from fedcomp.simulation.processes import can_fork, usable_cores
 from fedcomp.simulation.state_store import StateStore
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from flwr.app import RecordDict
 from flwr.common.constant import ErrorCode
 
 from fedcomp.flower.encoding import decode_message, encode_message, with_content
+from fedcomp.forking import describe_end, use_one_thread
 from fedcomp.simulation.broadcast import BroadcastSender, only_arrays
 from fedcomp.simulation.call import error_reply
 from fedcomp.simulation.engine import Answer
 from fedcomp.simulation.packets import Outbox, receive_packet, send_packet, wait_readable
-from fedcomp.simulation.processes import describe_end, use_one_thread
 from fedcomp.simulation.states import StateFiles, StateLedger
 from fedcomp.simulation.worker import MAX_TASKS, ClientRunner
 from fedcomp.simulation.zygote import Zygote

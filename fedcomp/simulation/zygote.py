@@ -19,8 +19,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fedcomp.errors import RunError
+from fedcomp.forking import end_with, fork
 from fedcomp.simulation.packets import Outbox, make_channel, receive_packet, send_packet, wait_readable
-from fedcomp.simulation.processes import end_with, fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What a forked process does first."""
+"""Forked processes: how they begin, and that they do not outlive who forked them."""
 
 from __future__ import annotations
 
@@ -59,9 +59,14 @@ def fork(body: Callable[[], None]) -> int:
         os._exit(status)
 
 
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that forked it ends in any way."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def end_with(parent: int) -> None:
     """Have the kernel kill this process when the process `parent`, which forked it, ends in any way."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() != parent:
         os._exit(_INTERNAL_ERROR)
 
