@@ -59,9 +59,9 @@ def fork(body: Callable[[], None]) -> int:
         os._exit(status)
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that forked it ends in any way."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when the one that forked it ends in any way."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def end_with(parent: int) -> None:

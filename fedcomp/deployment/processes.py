@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import IO, TYPE_CHECKING
 
 from fedcomp.errors import RunError
@@ -22,17 +24,22 @@ _SECONDS_TO_END, _SECONDS_BETWEEN_LOOKS = 20.0, 0.1
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], *, environment: Mapping[str, str], log: IO[bytes] | int | None = None
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    log: IO[bytes] | int | None = None,
+    last_signal: int = signal.SIGKILL,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command; when the context is left it is asked to end, and after a while made to.
 
     It is in a session of its own, so Ctrl-C reaches this process alone, which decides what it means. On Linux the
-    kernel kills it when this process ends in any way.
+    kernel sends it a signal when this process ends in any way.
 
     Args:
         command: Program and arguments.
         environment: All of it.
         log: Takes its output; None is this process's own.
+        last_signal: What the kernel sends it.
     """
     process = subprocess.Popen(
         command,
@@ -41,7 +48,7 @@ def running(
         stdout=log,
         stderr=log,
         start_new_session=True,
-        preexec_fn=die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=partial(die_with_parent, last_signal) if sys.platform == "linux" else None,
     )
     try:
         yield process

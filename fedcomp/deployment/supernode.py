@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import socket
 import ssl
 import time
@@ -72,7 +73,9 @@ def run_supernode(settings: NodeSettings, say: Callable[[str], None]) -> None:
         while True:
             wait_for_server(settings.server, settings.authority, patience, say)
             started = time.monotonic()
-            with running(_command(settings), environment=environment) as process:
+            # A SuperNode that is asked to end signs off. One that is killed counts as present for another minute, and
+            # nobody else may use its key until then.
+            with running(_command(settings), environment=environment, last_signal=signal.SIGTERM) as process:
                 code = process.wait()
             if time.monotonic() - started > _SECONDS_OF_HEALTH:
                 patience.reset()
