@@ -395,11 +395,11 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], commands: typer.Typer = app) -> int:
     """Run one command and return its exit code; failures print one clear line on stderr."""
     debug = "--debug" in arguments
     try:
-        return app([argument for argument in arguments if argument != "--debug"], standalone_mode=False) or 0
+        return commands([argument for argument in arguments if argument != "--debug"], standalone_mode=False) or 0
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130, debug)
     except click.ClickException as error:
