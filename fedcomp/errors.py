@@ -9,6 +9,7 @@
     ├── DataError             a data set that is missing, malformed or too small
     ├── RunError              a run that could not be finished
     ├── CheckpointError       a checkpoint that is damaged, or could not be written
+    ├── CredentialError       a key or certificate that is missing, damaged or of the wrong kind
     ├── EncodeError           an update that can not be encoded (not finite, not the model's)
     └── FrameError            a frame that was refused; `reason` is a stable word for counting
         ├── FrameTooLarge     over a cap, before anything was allocated for it
@@ -62,6 +63,10 @@ class RunError(FedcompError):
 
 class CheckpointError(FedcompError):
     """A checkpoint that is damaged, of another run, or can not be written."""
+
+
+class CredentialError(FedcompError):
+    """A key or certificate that is missing, damaged, of the wrong kind, or can not be written."""
 
 
 class EncodeError(FedcompError):

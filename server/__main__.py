@@ -14,8 +14,12 @@ from fedcomp.command_line import run_command
 from fedcomp.config import RunConfig
 from fedcomp.errors import UsageError
 from fedcomp.reporting import Progress, comparison_table
+from server.keys import app as keys
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+
+app.add_typer(keys, name="keys")
 
 
 class _Stopped(BaseException):
@@ -76,6 +80,7 @@ def _serve(
     state: Path,
     resume: bool,
 ) -> None:
+    from fedcomp.deployment import NODES_FOLDER
     from fedcomp.deployment.gate import Address
     from fedcomp.deployment.superlink import ServerCertificates
     from server.process import ServerSettings, serve
@@ -88,8 +93,7 @@ def _serve(
     settings = ServerSettings(
         listen=address,
         certificates=ServerCertificates.of(tls.absolute()) if tls else None,
-        require_keys=require_keys,
-        keys=tls / "nodes" if tls else None,
+        keys=tls / NODES_FOLDER if tls and require_keys else None,
         state=state.absolute(),
         resume=resume,
     )

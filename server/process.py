@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.config import RunConfig
+from fedcomp.deployment import Registrar
 from fedcomp.deployment.gate import Gate
 from fedcomp.deployment.superlink import COMPLETED, ServerCertificates, SuperLink
 from fedcomp.errors import RunError, UsageError
@@ -38,15 +39,13 @@ class ServerSettings:
     Args:
         listen: Where clients come.
         certificates: For TLS; None for plain HTTP.
-        require_keys: Whether clients need registered keys.
-        keys: Folder of the registered clients' public keys.
+        keys: Folder of the public keys of those who are let in; None lets in everybody.
         state: Folder for everything that outlives this process.
         resume: Go on with the run in `state`; it begins if there is none.
     """
 
     listen: Address
     certificates: ServerCertificates | None
-    require_keys: bool
     keys: Path | None
     state: Path
     resume: bool
@@ -82,10 +81,13 @@ def serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> di
 
 def _serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> None:
     superlink = SuperLink(
-        settings.state / "superlink", certificates=settings.certificates, require_keys=settings.require_keys
+        settings.state / "superlink", certificates=settings.certificates, require_keys=settings.keys is not None
     )
     with superlink:
         superlink.stop_what_runs()
+        registrar = Registrar(superlink.flower, settings.keys) if settings.keys else None
+        if registrar and (registered := registrar.sync_if_changed()):
+            progress.note(f"keys: {len(registered.node_ids)} clients may come")
         _wait_for_ghosts(settings.run_folder)
         gate = Gate(
             settings.listen,
@@ -97,14 +99,16 @@ def _serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> N
             progress.note(f"clients come to {settings.listen}; the run is in {settings.run_folder}")
             run_id = superlink.submit(_APP, config.to_mapping())
             try:
-                _watch(run_id, superlink, settings, progress)
+                _watch(run_id, superlink, settings, progress, registrar)
             except BaseException:
                 superlink.stop(run_id)
                 raise
 
 
-def _watch(run_id: str, superlink: SuperLink, settings: ServerSettings, progress: Progress) -> None:
-    """Show rounds until the run has ended.
+def _watch(
+    run_id: str, superlink: SuperLink, settings: ServerSettings, progress: Progress, registrar: Registrar | None
+) -> None:
+    """Show rounds until the run has ended, and let in whose keys are added meanwhile.
 
     Raises:
         RunError: The run failed, or the SuperLink ended.
@@ -118,6 +122,8 @@ def _watch(run_id: str, superlink: SuperLink, settings: ServerSettings, progress
         _, rows = tail.read()
         for row in rows:
             progress.advance(RoundRow.of(row))
+        if registrar and (changed := registrar.sync_if_changed()):
+            progress.note(f"keys: {len(changed.added)} added, {len(changed.removed)} removed")
         if superlink.process.poll() is not None:
             raise RunError(f"flower-superlink ended with exit code {superlink.process.returncode}; see {superlink.log}")
         # A question starts a process: a run that is finished is asked about at once, any other one seldom.
