@@ -1,8 +1,8 @@
 """A run's figures for Prometheus, and whether its server is alive, over HTTP.
 
 The ServerApp runs in a process that Flower starts, and dies with its run. So the figures are not counted there: the
-server process reads the rows that the run writes, each time it is asked. It has nothing to do between two questions, and
-a run that is resumed, which cuts its rows back, is told right.
+server process reads the rows that the run writes, each time it is asked. It has nothing to do between two questions,
+and a run that is resumed, which cuts its rows back, is told right.
 
 Prometheus's own client formats them; it is in the extra ``operations``. Its server has neither a limit of time nor of
 threads, so this one stands in its place: Python's WSGI server, a few connections at once, a few seconds each.
