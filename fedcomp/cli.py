@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedcomp.errors import FedcompError, UsageError
+from fedcomp.command_line import run_command
+from fedcomp.errors import UsageError
 
 app = typer.Typer(
     help="Federated learning for thin pipes.",
@@ -396,25 +395,5 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code; failures print one clear line on stderr."""
-    debug = "--debug" in arguments
-    try:
-        return app([argument for argument in arguments if argument != "--debug"], standalone_mode=False) or 0
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        return _fail("interrupted", 130, debug)
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except UsageError as error:
-        return _fail(str(error), 2, debug)
-    except FedcompError as error:
-        return _fail(str(error), 1, debug)
-    except Exception as error:
-        return _fail(f"{type(error).__name__}: {error}", 1, debug)
-
-
-def _fail(message: str, code: int, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    print(f"fedcomp: {message}", file=sys.stderr)
-    return code
+    """Run one command and return its exit code."""
+    return run_command(app, arguments, "fedcomp")

@@ -21,7 +21,9 @@ NO_CODEC = "none"
 AUTO = "auto"
 RESOLVED_KEYS = ("precision", "memory-format")
 """What the server measures once where it says ``auto``, and then orders from every client."""
-_RESUME_KEYS = ("out-dir", "resume", "data-dir", "client-timeout", "round-timeout")
+IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, FLIP_OK_KEY = "image-shape", "num-classes", "flip-ok"
+"""What the server tells its clients of the data: one with data of its own can not know how many classes there are."""
+_RESUME_KEYS = ("out-dir", "resume", "data-dir", "client-timeout", "round-timeout", "client-wait")
 """What may change when a run is resumed: where things are, and how patient it is."""
 
 
@@ -43,6 +45,13 @@ class RunConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31, description="all randomness derives from it")
     out_dir: str = Field("", description="the run's folder; empty is runs/NAME-DATE-TIME")
     resume: bool = Field(False, description="go on with the run in out-dir after its last checkpoint")
+
+    deployed: bool = Field(
+        False, description="real clients, which come and go with data of their own; `python -m server` sets it"
+    )
+    client_wait: float = Field(
+        60.0, ge=0, description="deployed: seconds for all num-clients to come, then min-replies of them are enough"
+    )
 
     dataset: str = Field("digits", description="digits, mnist, fashion-mnist, npz or hf:OWNER/NAME")
     data_dir: str = Field("", description="where the data set's files are; empty looks in the usual places")
@@ -66,7 +75,14 @@ class RunConfig(BaseModel):
     fraction_train: float = Field(1.0, gt=0, le=1, description="share of the clients in each round")
     min_replies: int = Field(1, ge=1, description="fewest good updates for a round to count")
     client_timeout: float = Field(600.0, gt=0, description="seconds for one client in a simulation")
-    round_timeout: float = Field(3600.0, gt=0, description="seconds for one round")
+    round_timeout: float = Field(
+        3600.0, gt=0, description="most real seconds of a round, for when something hangs; see round-deadline"
+    )
+    round_deadline: float = Field(
+        0.0,
+        ge=0,
+        description="seconds until a round goes on without late replies, simulated ones with network; 0 is none",
+    )
     checkpoint_every: int = Field(1, ge=1, description="rounds between two checkpoints")
     evaluate_every: int = Field(1, ge=1, description="rounds between two evaluations; the last ten are always done")
 
@@ -128,7 +144,6 @@ class RunConfig(BaseModel):
     network_spread: float = Field(0.5, ge=0, le=3, description="of clients with one profile: sigma of a log-normal")
     server_bandwidth: float = Field(0.0, ge=0, description="bit/s each way that a round's clients share; 0 is no limit")
     example_seconds: float = Field(0.001, ge=0, description="what a recent phone needs to train one example once")
-    round_deadline: float = Field(0.0, ge=0, description="simulated seconds, then late replies are lost; 0 is none")
     dropout: float = Field(0.0, ge=0, lt=1, description="probability that a client is lost in a round")
     availability: str = Field("", description="diurnal, diurnal:HOURS or a trace FILE.csv; empty is always")
     availability_period: float = Field(86400.0, gt=0, description="simulated seconds until availability repeats")
@@ -207,9 +222,8 @@ class RunConfig(BaseModel):
             f"min-replies is {self.min_replies}, but a round has {self.clients_per_round} clients": (
                 self.min_replies > self.clients_per_round
             ),
-            "server-bandwidth, round-deadline, dropout and availability are of a simulated network: set network": (
-                not self.network
-                and bool(self.server_bandwidth or self.round_deadline or self.dropout or self.availability)
+            "server-bandwidth, dropout and availability are of a simulated network: set network": (
+                not self.network and bool(self.server_bandwidth or self.dropout or self.availability)
             ),
         }
         if found := [message for message, is_so in impossible.items() if is_so]:
@@ -220,6 +234,16 @@ class RunConfig(BaseModel):
     def clients_per_round(self) -> int:
         """Clients that are asked in each round: as Flower's FedAvg counts them."""
         return int(self.num_clients * self.fraction_train)
+
+    @property
+    def real_deadline(self) -> float | None:
+        """Seconds of this world until a round goes on without late replies, None for no limit."""
+        return self.round_deadline if self.round_deadline and not self.network else None
+
+    @property
+    def round_seconds(self) -> float:
+        """Real seconds after which a round ends whatever happens."""
+        return min(self.round_timeout, self.real_deadline or self.round_timeout)
 
     @classmethod
     def keys(cls) -> list[str]:

@@ -10,7 +10,7 @@ from flwr.app import ConfigRecord, MetricRecord
 from flwr.serverapp import ServerApp
 from rich.console import Console
 
-from fedcomp.config import RunConfig
+from fedcomp.config import FLIP_OK_KEY, IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.distillation import EnsembleTeacher
 from fedcomp.errors import RunError
@@ -21,6 +21,7 @@ from fedcomp.flower import (
     GrowingBudget,
     ResumableStrategy,
     num_bytes,
+    streaming,
     to_array_record,
     to_model,
 )
@@ -28,6 +29,7 @@ from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
 from fedcomp.training import evaluate, resolve_compute
 from fedcomp.wire import FrameLimits
+from server.arrivals import wait_for_clients
 from server.strategies import build_strategy
 from server.student import make_student
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from flwr.app import ArrayRecord, Context
     from flwr.serverapp import Grid
 
+    from fedcomp.data import ImageDataset
     from fedcomp.flower import AcceptedUpdate, Budget, RoundTraffic
 
 app = ServerApp()
@@ -96,12 +99,14 @@ def main(grid: Grid, context: Context) -> None:
         resumable = ResumableStrategy(strategy, checkpoint, every=config.checkpoint_every)
         recorder = RunRecorder(folder, progress)
         recorder.restore(folder.keep_rounds(resumable.finished_rounds))
+        if config.deployed:
+            wait_for_clients(grid, config, progress)
         result = resumable.start(
-            grid,
+            streaming(grid, deadline=config.real_deadline),
             to_array_record(initial),
             num_rounds=config.num_server_rounds,
-            timeout=config.round_timeout,
-            train_config=ConfigRecord({**config.resolved()}),
+            timeout=config.round_seconds,
+            train_config=ConfigRecord({**config.resolved(), **data_facts(train)}),
             evaluate_fn=finish_round,
         )
         if not recorder.num_accepted:
@@ -130,6 +135,11 @@ def main(grid: Grid, context: Context) -> None:
         }
         folder.write_summary(recorder.summary(facts | student))
         checkpoint.remove()
+
+
+def data_facts(data: ImageDataset) -> dict[str, bool | int | list[int]]:
+    """Return what clients must know of the data that the run is about."""
+    return {IMAGE_SHAPE_KEY: list(data.image_shape), NUM_CLASSES_KEY: data.num_classes, FLIP_OK_KEY: data.flip_ok}
 
 
 def open_folder(config: RunConfig) -> RunFolder:

@@ -18,7 +18,7 @@ def build_strategy(config: RunConfig) -> Strategy:
 
     Where clients come and go, a round asks a share of those who are there, and begins with as few as may count.
     """
-    come_and_go = bool(config.availability)
+    come_and_go = config.deployed or bool(config.availability)
     rate = config.server_learning_rate
     strategies: dict[str, Callable[..., Strategy]] = {
         "fedavg": FedAvg,

@@ -93,10 +93,25 @@ def test_all_impossible_pairs_are_named_at_once():
         {"codec": "none", "downlink": "thin", "downlink-full": "lossless"},
         {"network": "fibre:0.2 lte:0.8", "dropout": 0.1, "availability": "diurnal:6", "round-deadline": 9.0},
         {"network": "lora", "availability": "no/such/trace.csv"},
+        {"round-deadline": 30.0, "round-timeout": 20.0},
     ],
 )
 def test_pairs_at_the_border_are_possible(mapping):
     assert RunConfig.from_mapping(mapping).to_mapping().items() >= mapping.items()
+
+
+@pytest.mark.parametrize(
+    ("mapping", "deadline", "seconds"),
+    [
+        ({}, None, 3600),
+        ({"round-deadline": 30.0}, 30, 30),
+        ({"round-deadline": 30.0, "round-timeout": 20.0}, 30, 20),
+        ({"round-deadline": 30.0, "network": "lte"}, None, 3600),
+    ],
+)
+def test_a_deadline_is_of_this_world_unless_the_network_is_simulated(mapping, deadline, seconds):
+    config = RunConfig.from_mapping(mapping)
+    assert (config.real_deadline, config.round_seconds) == (deadline, seconds)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Images: loading, holding out, partitioning over clients, hiding labels."""
+"""Images: loading, a client's own ones, holding out, partitioning over clients, hiding labels."""
 
 from fedcomp.data.dataset import UNLABELLED, ImageDataset
+from fedcomp.data.local import check_fits, load_local
 from fedcomp.data.partition import label_divergence, partition_labels
 from fedcomp.data.sources import load_dataset
 from fedcomp.data.splits import ClientData, HeldOut, hold_out, split_labelled
@@ -10,9 +11,11 @@ __all__ = [
     "ClientData",
     "HeldOut",
     "ImageDataset",
+    "check_fits",
     "hold_out",
     "label_divergence",
     "load_dataset",
+    "load_local",
     "partition_labels",
     "split_labelled",
 ]

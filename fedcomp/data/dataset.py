@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from fedcomp.types import NDArray
 
 UNLABELLED = -1
+MAX_IMAGE_BYTES = 1 << 31
+"""Most bytes of one array that is read from files, whatever these declare."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +27,7 @@ class ImageDataset:
         labels: int64, (N,), from 0 below `num_classes`; `UNLABELLED` where unknown.
         num_classes: 2 or more.
         flip_ok: Whether a mirrored image keeps its label (not so for digits).
+        class_names: By label, where they are known: then `num_classes` is their number, not a guess from the labels.
 
     Raises:
         DataError: A shape, type or label does not fit.
@@ -35,6 +38,7 @@ class ImageDataset:
     labels: NDArray
     num_classes: int
     flip_ok: bool = False
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -49,6 +53,8 @@ class ImageDataset:
             raise DataError(f"{self.name}: labels are {self.labels.dtype}, expected int64")
         if self.num_classes < 2:
             raise DataError(f"{self.name}: {self.num_classes} classes, expected 2 or more")
+        if self.class_names and len(self.class_names) != self.num_classes:
+            raise DataError(f"{self.name}: {len(self.class_names)} names for {self.num_classes} classes")
         if self.labels.size and not UNLABELLED <= self.labels.min() <= self.labels.max() < self.num_classes:
             raise DataError(
                 f"{self.name}: labels {self.labels.min()} to {self.labels.max()}, expected below {self.num_classes}"

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from fedcomp.data.arrays import count_classes, to_class_labels, to_nchw
 from fedcomp.data.dataset import ImageDataset
 from fedcomp.data.idx import find_idx, read_idx
+from fedcomp.data.npz import read_npz
 from fedcomp.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fedcomp.types import NDArray
-
 TrainTest: TypeAlias = tuple[ImageDataset, ImageDataset]
 
 _HUB_PREFIX = "hf:"
+_NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def load_dataset(name: str, data_dir: str = "") -> TrainTest:
@@ -78,28 +79,16 @@ def _load_idx(name: str, flip_ok: bool, data_dir: str) -> TrainTest:
 
 
 def _load_npz(data_dir: str) -> TrainTest:
-    try:
-        with open(data_dir, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            arrays = {key: archive[key] for key in ("x_train", "y_train", "x_test", "y_test")}
-    except Exception as error:  # damaged archives raise a dozen kinds out of NumPy, zipfile and zlib
-        raise DataError(
-            f"{data_dir or 'data-dir'}: expected a .npz with x_train, y_train, x_test, y_test: {error}"
-        ) from None
-    labels = {kind: _class_labels(data_dir, f"y_{kind}", arrays[f"y_{kind}"]) for kind in ("train", "test")}
-    num_classes = max(2, *(int(values.max()) + 1 for values in labels.values()))
+    path = data_dir or "data-dir"
+    arrays = read_npz(path, _NPZ_KEYS)
+    if missing := [key for key in _NPZ_KEYS if key not in arrays]:
+        raise DataError(f"{path} has no {', '.join(missing)}, expected {', '.join(_NPZ_KEYS)}")
+    labels = {kind: to_class_labels(path, f"y_{kind}", arrays[f"y_{kind}"]) for kind in ("train", "test")}
+    num_classes = max(count_classes(values) for values in labels.values())
     train, test = (
-        ImageDataset("npz", _to_nchw(arrays[f"x_{kind}"]), values, num_classes) for kind, values in labels.items()
+        ImageDataset("npz", to_nchw(arrays[f"x_{kind}"]), values, num_classes) for kind, values in labels.items()
     )
     return train, test
-
-
-def _class_labels(path: str, key: str, labels: NDArray) -> NDArray:
-    if labels.dtype.kind not in "iu" or not labels.size or labels.min() < 0:
-        raise DataError(
-            f"{path}: {key} is {labels.dtype} of shape {labels.shape}, expected integers from 0, one or more"
-        )
-    return labels.reshape(-1).astype(np.int64)
 
 
 def _load_hub(name: str) -> TrainTest:
@@ -126,14 +115,5 @@ def _from_hub(name: str, split: Any) -> ImageDataset:
     pictures = [np.asarray(picture) for picture in split[image]]
     if len(shapes := {picture.shape for picture in pictures}) != 1:
         raise DataError(f"hf:{name}: has images of {len(shapes)} different shapes, expected one")
-    images = _to_nchw(np.stack(pictures))
+    images = to_nchw(np.stack(pictures))
     return ImageDataset(name, images, np.asarray(split[label], np.int64), split.features[label].num_classes)
-
-
-def _to_nchw(images: NDArray) -> NDArray:
-    """Accept (N, H, W), (N, H, W, C) and (N, C, H, W); C is 1 or 3."""
-    if images.ndim == 3:
-        return images[:, None]
-    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
-        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    return images

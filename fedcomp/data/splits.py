@@ -38,6 +38,7 @@ class ClientData:
         labelled: With labels.
         unlabelled: Without.
         hidden_labels: int64, the truth about `unlabelled`: for measuring pseudo-labels, never for training.
+            `UNLABELLED` where it is not known.
     """
 
     labelled: ImageDataset

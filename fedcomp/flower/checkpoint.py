@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fedcomp.flower.strategy import CompressedStrategy
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @runtime_checkable

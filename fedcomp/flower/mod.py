@@ -8,6 +8,7 @@ from flwr.app import Message, MessageType
 
 from fedcomp.codecs import CodingContext, ErrorFeedback, decode, parse_codec
 from fedcomp.errors import FrameError
+from fedcomp.flower.lineage import forget_other_lineages, sign_with
 from fedcomp.flower.memory import recall, remember
 from fedcomp.flower.model_order import to_error
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
@@ -59,12 +60,15 @@ def compression_mod(
             return call_next(message, context)
         order = read_order(CompressionOrder, message.content.config_records[ORDER_KEY])
         del message.content[ORDER_KEY]
+        forget_other_lineages(context.state, order.lineage)
         try:
             at_hand = receiver.receive(message, context, order.round)
             references = receiver.references(order.references, at_hand, message, context)
         except FrameError as error:
             return Message(to_error(error), reply_to=message)
-        return _compress_reply(message, context, call_next, order, references)
+        reply = _compress_reply(message, context, call_next, order, references)
+        sign_with(context.state, order.lineage)
+        return reply
 
     return compress
 

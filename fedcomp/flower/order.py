@@ -22,6 +22,7 @@ class CompressionOrder:
         residual_decay: See `ErrorFeedback`; 0 switches it off.
         momentum_correction: See `ErrorFeedback`; 0 switches it off.
         acknowledged: The last round of which the server took this client's update, 0 if none.
+        lineage: Names the training; see `lineage`.
         budget: Most bytes of the update's frame; 0 for no limit.
         references: Fingerprints of earlier models, which this client holds, that the frame shall be coded with.
     """
@@ -32,5 +33,6 @@ class CompressionOrder:
     residual_decay: float
     momentum_correction: float
     acknowledged: int
+    lineage: str
     budget: int = 0
     references: tuple[int, ...] = ()

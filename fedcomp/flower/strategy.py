@@ -16,6 +16,7 @@ from fedcomp.flower.budget import check_scalable, granted
 from fedcomp.flower.downlink import Broadcast, Downlink
 from fedcomp.flower.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
 from fedcomp.flower.keeping import keep_strategy, restore_strategy
+from fedcomp.flower.lineage import new_lineage
 from fedcomp.flower.model_order import MODEL_KEY, failure_of
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
 from fedcomp.flower.order_record import write_order
@@ -23,7 +24,7 @@ from fedcomp.flower.records import num_bytes, only_array_record, to_array_record
 from fedcomp.flower.screening import Screening
 from fedcomp.flower.shared_initial import SharedInitial
 from fedcomp.flower.snapshot import Snapshot
-from fedcomp.flower.traffic import RoundTraffic, TimedGrid
+from fedcomp.flower.traffic import DeadlineGrid, RoundTraffic, TimedGrid
 from fedcomp.wire import FrameLimits
 
 if TYPE_CHECKING:
@@ -119,12 +120,14 @@ class CompressedStrategy(Strategy):
         self.seed, self.min_replies = seed, min_replies
         self.limits = limits or FrameLimits()
         self._on_update, self._on_round = on_update, on_round
+        self._lineage = new_lineage()
         self._acknowledged: dict[int, int] = {}
         self._screening: Screening | None = None
         self._base: Model = {}
         self._dense_bytes = 0
         self._traffic = RoundTraffic(round=0)
-        self._timed_grid: TimedGrid | None = None
+        self._grid: Grid | None = None
+        self._num_late = 0
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -132,7 +135,7 @@ class CompressedStrategy(Strategy):
         """Let `inner` choose the clients and add the order to each message."""
         messages = list(self.inner.configure_train(server_round, arrays, config, grid))
         self._traffic, self._screening = RoundTraffic(round=server_round, sent=len(messages)), None
-        self._timed_grid = grid if isinstance(grid, TimedGrid) else None
+        self._grid = grid
         if not messages:
             return messages
         _, broadcast = only_array_record(messages[0].content)
@@ -163,6 +166,7 @@ class CompressedStrategy(Strategy):
                 residual_decay=self.residual_decay,
                 momentum_correction=self.momentum_correction,
                 acknowledged=self._acknowledged.get(client, 0),
+                lineage=self._lineage,
                 budget=budgets[client],
                 references=self._references(client),
             )
@@ -183,14 +187,14 @@ class CompressedStrategy(Strategy):
             self._accept(replies), self._base, _weighted_by(self.inner)
         )
         arrays, metrics = None, None
-        if len(feed.senders) >= self.min_replies:
+        self._traffic.skipped = len(feed.senders) < self.min_replies
+        if not self._traffic.skipped:
             with client_metrics(self.inner, feed.metrics):
                 arrays, metrics = self.inner.aggregate_train(server_round, feed.replies)
         if arrays is not None:
             arrays = _with_types_of(self._base, arrays)
             self._acknowledged |= dict.fromkeys(feed.senders, server_round)
-        if self._timed_grid:
-            self._traffic.timing = self._timed_grid.timing
+        self._ask_grid()
         if self._on_round:
             self._on_round(self._traffic)
         return arrays, metrics
@@ -222,7 +226,7 @@ class CompressedStrategy(Strategy):
         return Snapshot.join(
             {
                 "inner": keep_strategy(self.inner),
-                "acknowledged": Snapshot({}, acknowledged),
+                "acknowledged": Snapshot({"lineage": self._lineage}, acknowledged),
                 "initial": self._initial.save_state(),
             }
         )
@@ -231,7 +235,8 @@ class CompressedStrategy(Strategy):
         """Go on from what `save_state` of a strategy that was built in the same way returned."""
         restore_strategy(self.inner, snapshot.part("inner"))
         self._initial.restore_state(snapshot.part("initial"))
-        acknowledged = snapshot.part("acknowledged").tensors
+        (facts, acknowledged) = snapshot.part("acknowledged")
+        self._lineage = facts["lineage"]
         self._acknowledged = dict(zip(acknowledged["clients"].tolist(), acknowledged["rounds"].tolist(), strict=True))
 
     def _accept(self, replies: Iterable[Message]) -> Iterator[AcceptedUpdate]:
@@ -265,6 +270,13 @@ class CompressedStrategy(Strategy):
             if self._on_update:
                 self._on_update(self._traffic.round, update)
             yield update
+
+    def _ask_grid(self) -> None:
+        """Note what only the Grid knows of a round."""
+        if isinstance(self._grid, TimedGrid):
+            self._traffic.timing = self._grid.timing
+        if isinstance(self._grid, DeadlineGrid):
+            self._traffic.late, self._num_late = self._grid.num_late - self._num_late, self._grid.num_late
 
     def _references(self, client: int) -> tuple[int, ...]:
         """Return what a client's update shall be coded with; nothing if it is not coded."""

@@ -26,6 +26,15 @@ class TimedGrid(Protocol):
         """The clock after the latest exchange of messages, and whom it cost."""
 
 
+@runtime_checkable
+class DeadlineGrid(Protocol):
+    """A Grid that goes on without the clients that have not answered in time, and counts what comes after all."""
+
+    @property
+    def num_late(self) -> int:
+        """Replies that came after their exchange was over, so far."""
+
+
 @dataclass
 class RoundTraffic:
     """Counts of one training round.
@@ -41,6 +50,8 @@ class RoundTraffic:
         rejected: Updates that were refused, by reason.
         complaints: What went wrong with the first few clients, a printable line each.
         timing: The simulated clock after the round, where the Grid keeps one.
+        late: Replies to messages of earlier rounds, which came after those rounds were closed.
+        skipped: Whether too few updates were accepted, so that the round changed nothing.
     """
 
     round: int
@@ -53,6 +64,8 @@ class RoundTraffic:
     rejected: Counter[str] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
     timing: RoundTiming | None = None
+    late: int = 0
+    skipped: bool = False
 
     @property
     def failed(self) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.live import Live
@@ -16,7 +16,7 @@ from fedcomp.printable import printable
 from fedcomp.reporting.formatting import format_bytes, format_ratio, format_seconds, format_share
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -50,6 +50,11 @@ class RoundRow:
     rejected: int
     failed: int
     seconds: float
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """Return a row of ``metrics.jsonl``, which has more keys and leaves out what was not measured."""
+        return cls(**{field.name: stored.get(field.name) for field in fields(cls)})  # type: ignore[arg-type]
 
     def __add__(self, later: RoundRow) -> RoundRow:
         """Sum up: counts and seconds add, the later round and the latest accuracy stay."""

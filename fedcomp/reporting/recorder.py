@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.reporting.progress import RoundRow
@@ -26,6 +26,8 @@ _TOTALS = {
     "dense_downlink_bytes": "dense_downlink_bytes",
     "accepted": "updates_accepted",
     "rejected": "updates_rejected",
+    "late": "updates_late",
+    "skipped": "rounds_skipped",
     "stragglers": "stragglers",
     "dropouts": "dropouts",
 }
@@ -65,9 +67,7 @@ class RunRecorder:
             self._count(row)
             self._earlier_seconds += row["seconds"]
         if rows:
-            names = [field.name for field in fields(RoundRow)]
-            shown: list[dict[str, Any]] = [{name: row.get(name) for name in names} for row in rows]
-            self._progress.restore([RoundRow(**row) for row in shown])
+            self._progress.restore([RoundRow.of(row) for row in rows])
 
     def record(self, traffic: RoundTraffic, metrics: Mapping[str, Any]) -> None:
         """Take one finished round.
@@ -92,8 +92,12 @@ class RunRecorder:
         measured = {key: value for key, value in asdict(row).items() if value is not None}
         reasons = {f"rejected_{reason}": count for reason, count in sorted(traffic.rejected.items())}
         timing = asdict(traffic.timing) if traffic.timing else {}
-        dense = {"dense_downlink_bytes": traffic.dense_downlink_bytes}
-        stored = measured | dict(metrics) | dense | timing | reasons
+        more = {
+            "dense_downlink_bytes": traffic.dense_downlink_bytes,
+            "late": traffic.late,
+            "skipped": int(traffic.skipped),
+        }
+        stored = measured | dict(metrics) | more | timing | reasons
         self._count(stored)
         self._folder.write_round(stored)
         self._progress.advance(row)

@@ -15,7 +15,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fedcomp.simulation.parcel import join_parcel, parcel_bytes, read_parcel, split_parcel, write_parcel
+from fedcomp.parcel import join_parcel, parcel_bytes, read_parcel, split_parcel, write_parcel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

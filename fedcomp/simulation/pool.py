@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from flwr.app import RecordDict
 from flwr.common.constant import ErrorCode
 
+from fedcomp.flower.encoding import decode_message, encode_message, with_content
 from fedcomp.simulation.broadcast import BroadcastSender, only_arrays
 from fedcomp.simulation.call import error_reply
-from fedcomp.simulation.encoding import decode_message, encode_message, with_content
 from fedcomp.simulation.engine import Answer
 from fedcomp.simulation.packets import Outbox, receive_packet, send_packet, wait_readable
 from fedcomp.simulation.processes import describe_end, use_one_thread

@@ -15,7 +15,7 @@ import xxhash
 from fedcomp.errors import CheckpointError
 from fedcomp.files import FileWriter
 from fedcomp.flower import Snapshot
-from fedcomp.simulation.parcel import join_parcel, split_parcel
+from fedcomp.parcel import join_parcel, split_parcel
 from fedcomp.simulation.states import NO_STATE
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flwr.app import RecordDict
 
-from fedcomp.simulation.encoding import decode_records, encode_records
-from fedcomp.simulation.parcel import read_parcel, write_parcel
+from fedcomp.flower.encoding import decode_records, encode_records
+from fedcomp.parcel import read_parcel, write_parcel
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from flwr.app import RecordDict
 
+from fedcomp.flower.encoding import decode_message, encode_message, encode_records, with_content
 from fedcomp.simulation.broadcast import BroadcastReceiver
 from fedcomp.simulation.call import call_client, raised
-from fedcomp.simulation.encoding import decode_message, encode_message, encode_records, with_content
 from fedcomp.simulation.global_random import seed_global_random
 from fedcomp.simulation.identity import task_identity
 from fedcomp.simulation.packets import Outbox, receive_packet, send_packet

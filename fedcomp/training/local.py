@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
+from fedcomp.data import UNLABELLED
 from fedcomp.errors import ConfigError, DataError
 from fedcomp.seeding import derive_seed
 from fedcomp.training.batches import Batch, endless_batches, to_batch
@@ -89,7 +91,8 @@ def train_locally(
 
     Returns:
         ``num-examples``, ``train-loss`` (mean over steps) and, where unlabelled images were used,
-        ``pseudo-coverage`` and ``pseudo-accuracy`` (of the confident ones; 0 if there was none).
+        ``pseudo-coverage`` and, if the truth is known, ``pseudo-accuracy`` (of the confident ones; 0 if there
+        was none).
 
     Raises:
         DataError: The client has no image that the objective can use.
@@ -138,7 +141,8 @@ def _train(
     if candidates := sum(step.candidates for step in steps):
         confident = sum(step.confident for step in steps)
         metrics["pseudo-coverage"] = confident / candidates
-        metrics["pseudo-accuracy"] = sum(step.correct for step in steps) / confident if confident else 0.0
+        if np.all(data.hidden_labels != UNLABELLED):
+            metrics["pseudo-accuracy"] = sum(step.correct for step in steps) / confident if confident else 0.0
     return metrics
 
 

@@ -195,18 +195,20 @@ def test_recorder_sums_rounds_up(tmp_path):
             traffic = RoundTraffic(
                 number, 5, 50, 50, 10, 40, 3, Counter(malformed=1), [f"refused {number}"] if number < 9 else []
             )
+            traffic.late, traffic.skipped = 2, number == 4
             recorder.record(traffic, {"accuracy": number / 100, "loss": 1.0})
         summary = recorder.summary({"codec": "thin"})
     assert summary["rounds"] == 12
     assert summary["uplink_bytes"] == 120
     assert summary["dense_uplink_bytes"] == 480
     assert (summary["updates_accepted"], summary["updates_rejected"]) == (36, 12)
+    assert (summary["updates_late"], summary["rounds_skipped"]) == (24, 1)
     assert summary["accuracy"] == 0.12
     assert summary["accuracy_last10"] == pytest.approx(np.mean(np.arange(3, 13)) / 100)
     assert summary["codec"] == "thin"
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
     assert row["rejected_malformed"] == 1
-    assert row["failed"] == 1
+    assert (row["failed"], row["late"], row["skipped"]) == (1, 2, 0)
     shown = console.file.getvalue()
     assert "refused 5" in shown
     assert "refused 6" not in shown

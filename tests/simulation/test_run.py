@@ -1,5 +1,6 @@
 """Running apps: both see their configuration, and randomness is seeded."""
 
+import json
 import random
 
 import numpy as np
@@ -10,7 +11,9 @@ from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.supercore.task_identity import TaskIdentity
 
-from fedcomp.simulation import run_app, seeded_global_random
+from fedcomp.config import RunConfig
+from fedcomp.errors import RunError
+from fedcomp.simulation import run_app, seeded_global_random, simulate
 from tests.flower.toy import toy_client
 
 
@@ -114,3 +117,12 @@ def test_stock_fedavg_averages_over_the_rounds_and_samples_by_the_seed():
     mean = sum(p * (p + 1) for p in range(12)) / sum(p + 1 for p in range(12))
     np.testing.assert_allclose(results[0].arrays.to_numpy_ndarrays()[0], 2 * mean, rtol=1e-6)
     assert run_fraction(0.25, seed=1) == run_fraction(0.25, seed=1) != run_fraction(0.25, seed=2)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_real_deadline_closes_a_local_round(tmp_path, num_workers):
+    keys = {"out-dir": str(tmp_path / "run"), "round-deadline": 1e-6, "teacher": "none", "num-server-rounds": 1}
+    with pytest.raises(RunError, match="no update of any client"):
+        simulate(RunConfig.from_mapping(keys), num_workers=num_workers)
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert (row["accepted"], row["failed"], row["skipped"]) == (0, 20, 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedcomp.data import ImageDataset, split_labelled
+from fedcomp.data import UNLABELLED, ImageDataset, split_labelled
 from fedcomp.errors import ConfigError, DataError
 from fedcomp.models import build_model, get_weights
 from fedcomp.training import (
@@ -204,3 +204,12 @@ def test_evaluation_measures():
         evaluate(Always1(), bars().take(np.array([], np.int64)))
     with pytest.raises(DataError, match="90 of 90 images have no label"):
         evaluate(Always1(), bars().without_labels())
+
+
+def test_pseudo_labels_are_measured_only_against_the_truth():
+    data = client()
+    unknown = dataclasses.replace(data, hidden_labels=np.full_like(data.hidden_labels, UNLABELLED))
+    _, measured = train(data)
+    _, unmeasured = train(unknown)
+    assert measured.keys() - unmeasured.keys() == {"pseudo-accuracy"}
+    assert measured["pseudo-coverage"] == unmeasured["pseudo-coverage"]

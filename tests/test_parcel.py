@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcomp.simulation import parcel
-from fedcomp.simulation.parcel import join_parcel, parcel_bytes, read_parcel, split_parcel, write_parcel
+from fedcomp import parcel
+from fedcomp.parcel import join_parcel, parcel_bytes, read_parcel, split_parcel, write_parcel
 
 PARTS = st.lists(st.binary(max_size=200), max_size=20)
 

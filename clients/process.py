@@ -1,0 +1,91 @@
+"""What `python -m clients` does: check what it was given, then keep a SuperNode running."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clients.data import DATA_DIR_KEY, NUM_PARTITIONS_KEY, PARTITION_KEY
+from fedcomp.data import load_local
+from fedcomp.deployment.gate import Address
+from fedcomp.deployment.supernode import NodeSettings, run_supernode
+from fedcomp.errors import UsageError
+from fedcomp.flower.client_state import STATE_DIR_KEY
+from fedcomp.flower.mod import BUDGET_KEY
+
+if TYPE_CHECKING:
+    from typing import IO
+
+
+def run_client(
+    *,
+    server: str,
+    data: Path,
+    authority: Path | None,
+    key: Path | None,
+    insecure: bool,
+    state: Path | None,
+    max_wait: float | None,
+    budget: int,
+    share: str | None,
+) -> None:
+    """Run a client until it is stopped; see ``python -m clients --help``.
+
+    Raises:
+        UsageError: Options that do not go together, or another client uses the same state.
+        DataError: The images can not be read: better known now than in the first round.
+        RunError: The server is not trusted, or did not come.
+    """
+    address = Address.parse(server)
+    if not (authority or insecure or address.is_loopback):
+        raise UsageError(f"{address} is another machine: give --tls CA.crt, or --insecure for plain HTTP")
+    if key and not authority:
+        raise UsageError("--key needs --tls: a key is of no use to a server that anybody can pretend to be")
+    images = load_local(data)
+    folder = (state or default_state(address, data, share)).absolute()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    node_config: dict[str, str | int] = {
+        DATA_DIR_KEY: str(data.absolute()),
+        STATE_DIR_KEY: str(folder / "memory"),
+        BUDGET_KEY: budget,
+    }
+    if share:
+        index, _, count = share.partition("/")
+        node_config |= {PARTITION_KEY: int(index), NUM_PARTITIONS_KEY: int(count)}
+    with (folder / "lock").open("w") as lock:
+        _lock(lock, folder)
+        _say(f"{len(images.labelled)} labelled and {len(images.unlabelled)} unlabelled images in {data}")
+        _say(f"what outlives this process is in {folder}")
+        del images
+        run_supernode(
+            NodeSettings(
+                server=address,
+                authority=authority and authority.absolute(),
+                key=key and key.absolute(),
+                folder=folder,
+                node_config=node_config,
+                max_wait=max_wait,
+            ),
+            _say,
+        )
+
+
+def default_state(server: Address, data: Path, share: str | None) -> Path:
+    """Return where a client's state is if nothing else is said: one folder for each server and data."""
+    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    digest = hashlib.sha256(f"{server} {data.absolute()} {share}".encode()).hexdigest()
+    return home / "fedcomp" / "clients" / f"{data.absolute().name}-{digest[:12]}"
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"another client uses {folder}: give each its own --state") from None
+
+
+def _say(text: str) -> None:
+    print(f"client: {text}", flush=True)

@@ -1,0 +1,170 @@
+"""Flower's SuperLink for real clients, on loopback: what the network reaches of it, a `Gate` decides."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import tomli_w
+
+from fedcomp.deployment.flower_commands import FlowerCommands
+from fedcomp.deployment.processes import LOOPBACK, free_ports, is_listening, last_words, running, wait_for
+from fedcomp.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+_SECONDS_TO_START = 60.0
+_FINISHED, COMPLETED = "finished", "finished:completed"
+
+
+class ServerCertificates(NamedTuple):
+    """What TLS needs at the server, PEM files.
+
+    Args:
+        authority: Certificate of the authority that signed the server's; clients have it, too.
+        certificate: Of the server.
+        key: Of the server, private.
+    """
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> ServerCertificates:
+        """Return what ``keys init`` put into a folder.
+
+        Raises:
+            RunError: A file is missing.
+        """
+        found = cls(folder / "ca.crt", folder / "server.crt", folder / "server.key")
+        if missing := [str(path) for path in found if not path.is_file()]:
+            raise RunError(f"{', '.join(missing)} is not there: `python -m server keys init --tls {folder}` makes it")
+        return found
+
+
+class RunStatus(NamedTuple):
+    """What Flower says of a run.
+
+    Args:
+        run_id: Flower's number.
+        status: As in ``flwr list``.
+        num_bytes: Of all requests and answers between SuperLink and SuperNodes, as Flower counts them.
+    """
+
+    run_id: str
+    status: str
+    num_bytes: int
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has ended, in any way."""
+        return self.status.startswith(_FINISHED)
+
+
+class SuperLink:
+    """A SuperLink whose state is in a folder. Entered it is up; left it has ended.
+
+    Args:
+        folder: For Flower's database, home and log.
+        certificates: For TLS, also on loopback; None for plain HTTP.
+        require_keys: Whether only registered SuperNodes are let in; needs TLS.
+
+    Raises:
+        RunError: It does not start.
+    """
+
+    def __init__(self, folder: Path, *, certificates: ServerCertificates | None, require_keys: bool) -> None:
+        self._folder, self._certificates, self._require_keys = folder, certificates, require_keys
+        self.log = folder / "superlink.log"
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self.port,) = free_ports(1)
+        connection: dict[str, Any] = {"address": f"{LOOPBACK}:{self.port}"}
+        tls = ["--insecure"]
+        if self._certificates:
+            authority, certificate, key = map(str, self._certificates)
+            connection["root-certificates"] = authority
+            tls = ["--ssl-ca-certfile", authority, "--ssl-certfile", certificate, "--ssl-keyfile", key]
+        else:
+            connection["insecure"] = True
+        self.flower = FlowerCommands(self._folder / "home", connection)
+        command = [
+            "flower-superlink", *tls, *(["--enable-supernode-auth"] if self._require_keys else []),
+            "--host", LOOPBACK, "--port", str(self.port), "--database", str(self._folder / "superlink.db"),
+            "--isolation", "subprocess", "--disable-runtime-dependency-installation",
+        ]  # fmt: skip
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(self.log.open("ab"))
+            self.process = stack.enter_context(running(command, environment=self.flower.environment, log=log))
+            try:
+                wait_for(lambda: is_listening(self.port), self.process, "flower-superlink", _SECONDS_TO_START)
+            except RunError as error:
+                raise RunError(f"{error}: {last_words(self.log)}") from None
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def submit(self, app_folder: Path, run_config: Mapping[str, Any]) -> str:
+        """Start a Flower app, and return its run's id.
+
+        Args:
+            app_folder: With ``pyproject.toml``.
+            run_config: Values that override the app's.
+
+        Raises:
+            RunError: Flower refuses the app.
+        """
+        overrides = self._folder / "run.toml"
+        overrides.write_text(tomli_w.dumps(dict(run_config)), encoding="utf-8")
+        return str(self.flower.json("run", str(app_folder), "--run-config", str(overrides))["run-id"])
+
+    def runs(self) -> list[RunStatus]:
+        """Return all runs that the database knows, the newest first."""
+        return [
+            RunStatus(run["run-id"], run["status"], run["network-traffic"]["total-bytes"])
+            for run in self.flower.json("list")["runs"]
+        ]
+
+    def status(self, run_id: str) -> RunStatus:
+        """Return how a run is doing.
+
+        Raises:
+            RunError: The SuperLink does not answer, or does not know it.
+        """
+        for run in self.runs():
+            if run.run_id == run_id:
+                return run
+        raise RunError(f"flwr list knows no run {run_id}")
+
+    def stop(self, run_id: str, *, seconds: float = 10.0) -> None:
+        """End a run, and wait a while for its processes."""
+        with contextlib.suppress(RunError):  # it may have ended by itself in between
+            self.flower("stop", run_id)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self.status(run_id).is_finished:
+            time.sleep(0.5)
+
+    def stop_what_runs(self) -> None:
+        """End what an earlier process left running: nobody waits for it, and clients may still work on it."""
+        for run in self.runs():
+            if not run.is_finished:
+                self.stop(run.run_id)
+
+    def complaints(self, run_id: str) -> str:
+        """Return the end of what a run's ServerApp said."""
+        try:
+            return self.flower("log", run_id, "--show").strip()[-3000:]
+        except (RunError, subprocess.SubprocessError) as error:
+            return str(error)

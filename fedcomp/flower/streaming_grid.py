@@ -1,0 +1,119 @@
+"""A Grid whose replies stream: each is handed on as it comes, and a round ends at its deadline with what came.
+
+Flower's deployed Grid looks for replies every three seconds, and hands them on when all are there.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import TYPE_CHECKING
+
+from flwr.serverapp import Grid
+
+from fedcomp.errors import UsageError
+from fedcomp.flower.courier import Backlog, Courier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from flwr.app import Message
+    from flwr.proto.node_pb2 import NodeInfo
+    from flwr.supercore.run import Run
+
+_GRACE_SECONDS = 300.0
+"""How long a message outlives its deadline: late replies are counted, and a client's clock may be wrong by that."""
+
+
+class StreamingGrid(Grid):
+    """Let the replies of another Grid stream.
+
+    `send_and_receive` is a generator. It yields each reply as it is pulled, error replies too, and ends when all
+    clients have answered, or at the deadline. Whoever has not answered by then is missing. A reply that comes after all
+    is never taken for one of a later round: the next exchange asks once for what is still owed, which frees it at the
+    SuperLink, and counts it in `num_late`.
+
+    With a deadline messages expire five minutes after it, so that a client which was away does not work through
+    yesterday's rounds first. A client whose clock is ahead by more than that can not reply; without a deadline
+    Flower's twelve hours hold.
+
+    A client that can not be asked (unknown to the SuperLink, or its message is too large) has an error reply. While
+    the SuperLink is away, requests are repeated until the deadline.
+
+    Args:
+        inner: The Grid that does the work, such as the one that Flower gives a deployed ServerApp.
+        deadline: Seconds until a round is closed; None for no limit but the timeout of `send_and_receive`.
+
+    Raises:
+        UsageError: The deadline is not positive.
+    """
+
+    def __init__(self, inner: Grid, *, deadline: float | None = None) -> None:
+        if deadline is not None and not deadline > 0:
+            raise UsageError(f"deadline is {deadline}, expected a positive number of seconds")
+        self._inner, self._deadline = inner, deadline
+        self._backlog = Backlog()
+
+    @property
+    def num_late(self) -> int:
+        """Replies that came after their exchange was over, so far."""
+        return self._backlog.num_late
+
+    def set_run(self, run: Run) -> None:
+        """Leave it to `inner`."""
+        self._inner.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """The run of `inner`."""
+        return self._inner.run
+
+    def create_message(self, *args: object, **kwargs: object) -> Message:
+        """Refuse: deprecated by Flower."""
+        raise NotImplementedError("make a flwr.app.Message instead")
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Leave it to `inner`."""
+        return self._inner.get_node_ids()
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        """Leave it to `inner`."""
+        return self._inner.get_nodes()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Leave it to `inner`."""
+        return self._inner.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Leave it to `inner`."""
+        return self._inner.pull_messages(message_ids)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        """Yield the replies in the order in which they come, until the deadline or the timeout, whichever is first.
+
+        Args:
+            messages: Any number; they are sent when the first reply is asked for.
+            timeout: Seconds, None for no limit.
+        """
+        waiting = list(messages)
+        if not waiting:  # what a strategy that does not evaluate sends
+            return
+        if self._deadline is not None:
+            for message in waiting:
+                message.metadata.ttl = min(message.metadata.ttl, self._deadline + _GRACE_SECONDS)
+        seconds = min((limit for limit in (self._deadline, timeout) if limit is not None), default=math.inf)
+        courier = Courier(self._inner, waiting, self._backlog, seconds)
+        del waiting  # the courier lets each message go when it is sent
+        yield from courier.replies()
+
+
+def streaming(grid: Grid, *, deadline: float | None = None) -> Grid:
+    """Return a Grid that streams: the same one if its `send_and_receive` is a generator, else a `StreamingGrid`.
+
+    Args:
+        grid: Any.
+        deadline: See `StreamingGrid`; a Grid that streams keeps to its timeout.
+    """
+    if inspect.isgeneratorfunction(type(grid).send_and_receive):
+        return grid
+    return StreamingGrid(grid, deadline=deadline)

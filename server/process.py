@@ -1,0 +1,173 @@
+"""What `python -m server` does: a SuperLink behind a gate, one run on it, its rounds as they finish."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedcomp.config import RunConfig
+from fedcomp.deployment.gate import Gate
+from fedcomp.deployment.superlink import COMPLETED, ServerCertificates, SuperLink
+from fedcomp.errors import RunError, UsageError
+from fedcomp.reporting import Progress, RoundRow
+from fedcomp.reporting.tail import RowTail
+from fedcomp.simulation.experiment import is_finished
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fedcomp.deployment.gate import Address
+
+_APP = Path(__file__).parent.parent
+_SECONDS_BETWEEN_LOOKS, _SECONDS_BETWEEN_QUESTIONS, _SECONDS_FOR_A_GHOST = 0.5, 15.0, 60.0
+_ROOM_FOR_A_MODEL = 4
+"""A request may be so many times as long as the model's plain arrays: frames are shorter, other apps' may not be."""
+_LEAST_REQUEST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """What `python -m server` was asked for.
+
+    Args:
+        listen: Where clients come.
+        certificates: For TLS; None for plain HTTP.
+        require_keys: Whether clients need registered keys.
+        keys: Folder of the registered clients' public keys.
+        state: Folder for everything that outlives this process.
+        resume: Go on with the run in `state`; it begins if there is none.
+    """
+
+    listen: Address
+    certificates: ServerCertificates | None
+    require_keys: bool
+    keys: Path | None
+    state: Path
+    resume: bool
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the run's results are."""
+        return self.state / "run"
+
+
+def serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> dict[str, Any]:
+    """Run a configuration to the end with real clients.
+
+    Args:
+        config: Of the run; `num_clients` are waited for at first.
+        settings: Where and how.
+        progress: Shows the rounds.
+
+    Returns:
+        The contents of ``summary.json``.
+
+    Raises:
+        UsageError: There is a run already and `resume` is not set, or another server uses the state.
+        RunError: The run failed, or Flower did.
+    """
+    folder = settings.run_folder
+    settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _only_server(settings.state):
+        if not is_finished(folder):
+            _serve(_begun(config, settings), settings, progress)
+        return json.loads((folder / "summary.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def _serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> None:
+    superlink = SuperLink(
+        settings.state / "superlink", certificates=settings.certificates, require_keys=settings.require_keys
+    )
+    with superlink:
+        superlink.stop_what_runs()
+        _wait_for_ghosts(settings.run_folder)
+        gate = Gate(
+            settings.listen,
+            superlink.port,
+            certificates=settings.certificates,
+            max_request_bytes=_LEAST_REQUEST_BYTES,
+        )
+        with gate:
+            progress.note(f"clients come to {settings.listen}; the run is in {settings.run_folder}")
+            run_id = superlink.submit(_APP, config.to_mapping())
+            try:
+                _watch(run_id, superlink, settings, progress)
+            except BaseException:
+                superlink.stop(run_id)
+                raise
+
+
+def _watch(run_id: str, superlink: SuperLink, settings: ServerSettings, progress: Progress) -> None:
+    """Show rounds until the run has ended.
+
+    Raises:
+        RunError: The run failed, or the SuperLink ended.
+    """
+    tail = RowTail(settings.run_folder / "metrics.jsonl")
+    asked = time.monotonic()
+    while True:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        _, rows = tail.read()
+        for row in rows:
+            progress.advance(RoundRow.of(row))
+        if superlink.process.poll() is not None:
+            raise RunError(f"flower-superlink ended with exit code {superlink.process.returncode}; see {superlink.log}")
+        # A question starts a process: a run that is finished is asked about at once, any other one seldom.
+        if is_finished(settings.run_folder) or time.monotonic() - asked > _SECONDS_BETWEEN_QUESTIONS:
+            asked = time.monotonic()
+            status = superlink.status(run_id)
+            if status.status == COMPLETED and is_finished(settings.run_folder):
+                return
+            if status.is_finished:
+                raise RunError(f"the run ended as {status.status}:\n{superlink.complaints(run_id)}")
+
+
+def _begun(config: RunConfig, settings: ServerSettings) -> RunConfig:
+    """Return the configuration for Flower: a run that begins, or one that goes on.
+
+    Raises:
+        UsageError: There is a run, and nobody said that it shall go on.
+    """
+    folder = settings.run_folder.absolute()
+    has_begun = (folder / "config.toml").is_file()
+    if has_begun and not settings.resume:
+        raise UsageError(f"{folder} holds a run that is not finished: go on with it with --resume, or choose --state")
+    if folder.exists() and not has_begun:
+        shutil.rmtree(folder)  # a kill came before the configuration was written: no round was done
+    changes: dict[str, Any] = {"out-dir": str(folder), "deployed": True, "resume": has_begun}
+    if config.data_dir:
+        changes["data-dir"] = str(Path(config.data_dir).absolute())
+    return RunConfig.from_mapping(config.to_mapping() | changes)
+
+
+def _wait_for_ghosts(folder: Path) -> None:
+    """Wait until no ServerApp of a server that was killed still writes to the run.
+
+    Raises:
+        RunError: One does not end.
+    """
+    metrics = folder / "metrics.jsonl"
+    deadline = time.monotonic() + _SECONDS_FOR_A_GHOST
+    while metrics.is_file():
+        with metrics.open("a") as file, contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        if time.monotonic() > deadline:
+            raise RunError(f"another process still writes to {folder}")
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+@contextlib.contextmanager
+def _only_server(state: Path) -> Iterator[None]:
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another server uses {state}: give each its own --state") from None
+        yield
