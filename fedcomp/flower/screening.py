@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from fedcomp.wire import FrameLimits
 
 
+MAX_WEIGHT = 1e9
+"""Most examples that a client may say it trained on: sums of weighted updates stay finite in float32."""
+
+
 class ReplyMalformed(FrameError):
     """A reply whose records are not those of a training reply."""
 
@@ -48,7 +52,7 @@ class AcceptedUpdate:
         reply: The Flower message it came in.
         metrics: The reply's metrics, every value finite.
         update: The decoded update.
-        weight: Positive and finite: the client's say in a weighted mean.
+        weight: Positive, at most `MAX_WEIGHT`: the client's say in a weighted mean.
         base: The global model, which the update is applied to. It is relative to what the client was sent, which may be
             what a downlink codec made of this one: its errors stay at the client.
     """
@@ -143,6 +147,8 @@ class Screening:
         weight = metrics.get(self._weighted_by)
         if not isinstance(weight, (int, float)) or weight <= 0:
             raise ReplyMalformed(f"metric {self._weighted_by!r} is {weight}, expected a positive number")
+        if weight > MAX_WEIGHT:
+            raise InvalidValues(f"metric {self._weighted_by!r} is {weight}, expected at most {MAX_WEIGHT:g}")
         return float(weight)
 
 

@@ -87,6 +87,8 @@ ATTACKS = {
     "negative weight": ("malformed", lambda r: with_metrics(r, num_examples=-3)),
     "list weight": ("malformed", lambda r: with_metrics(r, num_examples=[1, 2])),
     "NaN weight": ("invalid-values", lambda r: with_metrics(r, num_examples=float("nan"))),
+    "weight that overflows": ("invalid-values", lambda r: with_metrics(r, num_examples=1e300)),
+    "huge integer weight": ("invalid-values", lambda r: with_metrics(r, num_examples=2**62)),
     "infinite metric": ("invalid-values", lambda r: with_metrics(r, num_examples=1, loss=float("inf"))),
 }
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +79,15 @@ def test_rows_are_summed_up_as_they_come(tmp_path):
         "last_round_timestamp_seconds": pytest.approx(written),
         "run_finished": 0,
     }
+
+
+def test_the_docs_name_every_figure_and_no_other(tmp_path):
+    (tmp_path / "config.toml").write_text("num-server-rounds = 50\n")
+    append(tmp_path, row(1, accuracy=0.5, loss=1.0, rejected_stale=1))
+    with MetricsExporter(tmp_path, "0") as exporter:
+        shown = {f"fedcomp_{name.partition('{')[0]}" for name in figures(exporter)}
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    assert set(re.findall(r"fedcomp_[a-z_]+", text)) == shown
 
 
 def test_a_resumed_run_is_told_right(tmp_path):
