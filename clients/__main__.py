@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from pathlib import Path  # noqa: TC003 - typer looks at it
@@ -9,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from fedcomp.command_line import run_command
+from fedcomp.command_line import LogFileOption, LogFormatOption, LogLevelOption, run_command
 from fedcomp.errors import UsageError
+from fedcomp.reporting.logs import LogFormat, LogSettings, configure_logging
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -45,6 +47,9 @@ def client(
     share: Annotated[
         str | None, typer.Option(metavar="I/N", help="Train on the I-th of N parts of the images, I from 0; for tests.")
     ] = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = "info",
+    log_file: LogFileOption = None,
 ) -> None:
     """Train on this machine's own images for a server, until stopped.
 
@@ -54,6 +59,7 @@ def client(
 
     if share and not _is_share(share):
         raise UsageError(f"--share is {share!r}, expected I/N with I from 0 and below N, as in 0/2")
+    configure_logging(LogSettings(log_format, log_level, log_file))
     signal.signal(signal.SIGTERM, _stop)
     try:
         run_client(
@@ -61,7 +67,7 @@ def client(
             budget=budget, warm=warm, share=share,
         )  # fmt: skip
     except KeyboardInterrupt:
-        print("stopped", flush=True)
+        logging.getLogger("fedcomp").info("stopped")
 
 
 def _is_share(text: str) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clients.data import DATA_DIR_KEY, NUM_PARTITIONS_KEY, PARTITION_KEY
+from fedcomp.address import Address
 from fedcomp.data import load_local
-from fedcomp.deployment.gate import Address
 from fedcomp.deployment.supernode import NodeSettings, run_supernode
 from fedcomp.errors import UsageError
 from fedcomp.flower.client_state import STATE_DIR_KEY
@@ -18,6 +19,8 @@ from fedcomp.flower.mod import BUDGET_KEY
 
 if TYPE_CHECKING:
     from typing import IO
+
+_log = logging.getLogger("fedcomp")
 
 
 def run_client(
@@ -58,8 +61,8 @@ def run_client(
         node_config |= {PARTITION_KEY: int(index), NUM_PARTITIONS_KEY: int(count)}
     with (folder / "lock").open("w") as lock:
         _lock(lock, folder)
-        _say(f"{len(images.labelled)} labelled and {len(images.unlabelled)} unlabelled images in {data}")
-        _say(f"what outlives this process is in {folder}")
+        _log.info("%d labelled and %d unlabelled images in %s", len(images.labelled), len(images.unlabelled), data)
+        _log.info("what outlives this process is in %s", folder)
         del images
         run_supernode(
             NodeSettings(
@@ -70,8 +73,7 @@ def run_client(
                 node_config=node_config,
                 max_wait=max_wait,
                 warm=warm,
-            ),
-            _say,
+            )
         )
 
 
@@ -87,7 +89,3 @@ def _lock(file: IO[str], folder: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UsageError(f"another client uses {folder}: give each its own --state") from None
-
-
-def _say(text: str) -> None:
-    print(f"client: {text}", flush=True)

@@ -1,19 +1,25 @@
-"""What all commands have in common: exit codes, and one clear line for each failure."""
+"""What commands have in common: exit codes, one clear line for each failure, and how processes that stay log."""
 
 from __future__ import annotations
 
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Annotated
 
 import click
+import typer
 
 from fedcomp.errors import FedcompError, UsageError
-
-if TYPE_CHECKING:
-    import typer
+from fedcomp.reporting.logs import LogFormat
 
 _INTERRUPTED = 130
+
+LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="Lines for people, or JSON for machines.")]
+LogLevelOption = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+LogFileOption = Annotated[
+    Path | None, typer.Option("--log-file", dir_okay=False, help="Log there, too: up to six files of 10 MiB.")
+]
 
 
 def run_command(app: typer.Typer, arguments: list[str], name: str) -> int:

@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fedcomp.command_line import run_command
+from fedcomp.command_line import LogFileOption, LogFormatOption, LogLevelOption, run_command
 from fedcomp.config import RunConfig
 from fedcomp.errors import UsageError
 from fedcomp.reporting import Progress, comparison_table
+from fedcomp.reporting.logged_progress import LoggedProgress
+from fedcomp.reporting.logs import LogFormat, LogSettings, configure_logging
 from server.keys import app as keys
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -55,6 +57,12 @@ def server(
         bool,
         typer.Option("--resume", help="Go on with the run in --state, or begin it."),
     ] = False,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="[HOST:]PORT", help="Serve /metrics for Prometheus and /healthz there.")
+    ] = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = "info",
+    log_file: LogFileOption = None,
 ) -> None:
     """Train with real clients: start Flower's SuperLink, let clients in, run, show the rounds, end.
 
@@ -64,9 +72,12 @@ def server(
         return
     if config is None:
         raise UsageError("name a configuration with --config")
+    logs = LogSettings(log_format, log_level, log_file)
+    configure_logging(logs)
     _serve(
         RunConfig.from_toml(config, set_ or []),
         listen=listen, tls=tls, require_keys=require_keys, insecure=insecure, state=state, resume=resume,
+        metrics=metrics, logs=logs,
     )  # fmt: skip
 
 
@@ -79,9 +90,11 @@ def _serve(
     insecure: bool,
     state: Path,
     resume: bool,
+    metrics: str | None,
+    logs: LogSettings,
 ) -> None:
+    from fedcomp.address import Address
     from fedcomp.deployment import NODES_FOLDER
-    from fedcomp.deployment.gate import Address
     from fedcomp.deployment.superlink import ServerCertificates
     from server.process import ServerSettings, serve
 
@@ -96,18 +109,25 @@ def _serve(
         keys=tls / NODES_FOLDER if tls and require_keys else None,
         state=state.absolute(),
         resume=resume,
+        metrics=metrics,
+        logs=logs,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    console = Console()
+    console, title, is_text = Console(), f"{config.name}: {config.codec}", logs.format is LogFormat.TEXT
     try:
-        with Progress(console, f"{config.name}: {config.codec}", config.num_server_rounds) as progress:
+        with (
+            Progress(console, title, config.num_server_rounds)
+            if is_text
+            else LoggedProgress(title, config.num_server_rounds)
+        ) as progress:
             summary = serve(config, settings, progress)
     except _Stopped as stopped:
-        console.print("stopped; --resume goes on after the last finished round", style="yellow")
+        progress.note("stopped; --resume goes on after the last finished round")
         raise typer.Exit(128 + stopped.number) from None
-    console.print(comparison_table([("fedcomp", summary)]))
-    console.print(f"run folder: {settings.run_folder}", markup=False, highlight=False, soft_wrap=True)
+    if is_text:
+        console.print(comparison_table([("fedcomp", summary)]))
+    progress.note(f"finished; the run is in {settings.run_folder}")
 
 
 def _stop(number: int, _: Any) -> None:

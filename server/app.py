@@ -27,6 +27,7 @@ from fedcomp.flower import (
 )
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
+from fedcomp.reporting.logs import LogSettings, configure_logging
 from fedcomp.training import evaluate, resolve_compute
 from fedcomp.wire import FrameLimits
 from server.arrivals import wait_for_clients
@@ -47,6 +48,8 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the whole of a federated training."""
     config = RunConfig.from_mapping(context.run_config)
+    if logs := LogSettings.from_environment():
+        configure_logging(logs, run=config.name)
     train, test = load_dataset(config.dataset, config.data_dir)
     held_out = hold_out(train, validation_size=config.validation_size, proxy_size=config.proxy_size, seed=config.seed)
     build = partial(build_model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)

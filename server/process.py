@@ -7,7 +7,7 @@ import fcntl
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,14 @@ from fedcomp.deployment.gate import Gate
 from fedcomp.deployment.superlink import COMPLETED, ServerCertificates, SuperLink
 from fedcomp.errors import RunError, UsageError
 from fedcomp.reporting import Progress, RoundRow
+from fedcomp.reporting.logs import LogSettings
 from fedcomp.reporting.tail import RowTail
 from fedcomp.simulation.experiment import is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fedcomp.deployment.gate import Address
+    from fedcomp.address import Address
 
 _APP = Path(__file__).parent.parent
 _SECONDS_BETWEEN_LOOKS, _SECONDS_BETWEEN_QUESTIONS, _SECONDS_FOR_A_GHOST = 0.5, 15.0, 60.0
@@ -42,6 +43,8 @@ class ServerSettings:
         keys: Folder of the public keys of those who are let in; None lets in everybody.
         state: Folder for everything that outlives this process.
         resume: Go on with the run in `state`; it begins if there is none.
+        metrics: Where figures are served; None is nowhere.
+        logs: How this process and the ServerApp log.
     """
 
     listen: Address
@@ -49,6 +52,8 @@ class ServerSettings:
     keys: Path | None
     state: Path
     resume: bool
+    metrics: str | None = None
+    logs: LogSettings = field(default_factory=LogSettings)
 
     @property
     def run_folder(self) -> Path:
@@ -81,9 +86,12 @@ def serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> di
 
 def _serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> None:
     superlink = SuperLink(
-        settings.state / "superlink", certificates=settings.certificates, require_keys=settings.keys is not None
+        settings.state / "superlink",
+        certificates=settings.certificates,
+        require_keys=settings.keys is not None,
+        environment=settings.logs.environment(),
     )
-    with superlink:
+    with superlink, _metrics(superlink, settings):
         superlink.stop_what_runs()
         registrar = Registrar(superlink.flower, settings.keys) if settings.keys else None
         if registrar and (registered := registrar.sync_if_changed()):
@@ -134,6 +142,14 @@ def _watch(
                 return
             if status.is_finished:
                 raise RunError(f"the run ended as {status.status}:\n{superlink.complaints(run_id)}")
+
+
+def _metrics(superlink: SuperLink, settings: ServerSettings) -> contextlib.AbstractContextManager[Any]:
+    if settings.metrics is None:
+        return contextlib.nullcontext()
+    from fedcomp.reporting.prometheus import MetricsExporter  # needs an extra
+
+    return MetricsExporter(settings.run_folder, settings.metrics, is_healthy=lambda: superlink.process.poll() is None)
 
 
 def _begun(config: RunConfig, settings: ServerSettings) -> RunConfig:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import ssl
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import httpx
 import uvicorn
@@ -21,8 +21,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from fedcomp.deployment.processes import LOOPBACK
-from fedcomp.errors import RunError, UsageError
+from fedcomp.address import LOOPBACK
+from fedcomp.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from fedcomp.address import Address
     from fedcomp.deployment.superlink import ServerCertificates
 
 _FLEET, _HEALTH = "/v1/fleet/{call:str}", "/health"
@@ -47,33 +48,6 @@ _OF_ONE_HOP = frozenset(
 )
 _MAX_REQUESTS_AT_ONCE, _MAX_BYTES_AT_ONCE = 1000, 1 << 30
 _SECONDS_FOR_A_BODY, _SECONDS_FOR_AN_ANSWER, _SECONDS_TO_START = 600.0, 120.0, 30.0
-
-
-class Address(NamedTuple):
-    """Where to listen, or what to call."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Read ``HOST:PORT``, ``[IPV6]:PORT`` or ``PORT``, which is on loopback.
-
-        Raises:
-            UsageError: It is none of them.
-        """
-        host, _, port = text.rpartition(":")
-        if not port.isdecimal() or not 0 < int(port) < 2**16 or (":" in host and not host.startswith("[")):
-            raise UsageError(f"{text!r} is no address: expected HOST:PORT, as in 0.0.0.0:8000 or [::]:8000")
-        return cls(host.strip("[]") or LOOPBACK, int(port))
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine reaches it."""
-        return self.host in {LOOPBACK, "localhost", "::1"} or self.host.startswith("127.")
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Gate:

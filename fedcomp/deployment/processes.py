@@ -11,6 +11,7 @@ import time
 from functools import partial
 from typing import IO, TYPE_CHECKING
 
+from fedcomp.address import LOOPBACK
 from fedcomp.errors import RunError
 from fedcomp.forking import die_with_parent
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-LOOPBACK = "127.0.0.1"
 _SECONDS_TO_END, _SECONDS_BETWEEN_LOOKS = 20.0, 0.1
 
 
@@ -46,7 +46,7 @@ def running(
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=log,
-        stderr=log,
+        stderr=subprocess.STDOUT if log is not None else None,
         start_new_session=True,
         preexec_fn=partial(die_with_parent, last_signal) if sys.platform == "linux" else None,
     )

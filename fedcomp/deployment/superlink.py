@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tomli_w
 
+from fedcomp.address import LOOPBACK
 from fedcomp.deployment.flower_commands import FlowerCommands
-from fedcomp.deployment.processes import LOOPBACK, free_ports, is_listening, last_words, running, wait_for
+from fedcomp.deployment.processes import free_ports, is_listening, last_words, running, wait_for
 from fedcomp.errors import RunError
 
 if TYPE_CHECKING:
@@ -75,13 +76,22 @@ class SuperLink:
         folder: For Flower's database, home and log.
         certificates: For TLS, also on loopback; None for plain HTTP.
         require_keys: Whether only registered SuperNodes are let in; needs TLS.
+        environment: More variables, for it and for the ServerApp.
 
     Raises:
         RunError: It does not start.
     """
 
-    def __init__(self, folder: Path, *, certificates: ServerCertificates | None, require_keys: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        certificates: ServerCertificates | None,
+        require_keys: bool,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._folder, self._certificates, self._require_keys = folder, certificates, require_keys
+        self._variables = environment or {}
         self.log = folder / "superlink.log"
 
     def __enter__(self) -> Self:
@@ -95,7 +105,7 @@ class SuperLink:
             tls = ["--ssl-ca-certfile", authority, "--ssl-certfile", certificate, "--ssl-keyfile", key]
         else:
             connection["insecure"] = True
-        self.flower = FlowerCommands(self._folder / "home", connection)
+        self.flower = FlowerCommands(self._folder / "home", connection, self._variables)
         command = [
             "flower-superlink", *tls, *(["--enable-supernode-auth"] if self._require_keys else []),
             "--host", LOOPBACK, "--port", str(self.port), "--database", str(self._folder / "superlink.db"),

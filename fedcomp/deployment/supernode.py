@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import signal
 import socket
 import ssl
+import subprocess
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,17 +15,20 @@ from typing import TYPE_CHECKING
 
 import tomli_w
 
+from fedcomp.address import LOOPBACK
 from fedcomp.deployment.flower_commands import flower_environment
-from fedcomp.deployment.processes import LOOPBACK, free_ports, running
+from fedcomp.deployment.processes import free_ports, running
+from fedcomp.deployment.relay import relay
 from fedcomp.deployment.warm import warm_clientapp
 from fedcomp.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from fedcomp.deployment.gate import Address
+    from fedcomp.address import Address
 
+_log, _flower_log = logging.getLogger("fedcomp"), logging.getLogger("flwr.supernode")
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _SECONDS_TO_CONNECT, _SECONDS_OF_HEALTH = 10.0, 60.0
 
@@ -52,7 +57,7 @@ class NodeSettings:
     warm: bool = True
 
 
-def run_supernode(settings: NodeSettings, say: Callable[[str], None]) -> None:
+def run_supernode(settings: NodeSettings) -> None:
     """Run a SuperNode until this process is told to end.
 
     One that ends by itself (its key is not registered, the server forgot it, it crashed) is started again, after
@@ -60,7 +65,6 @@ def run_supernode(settings: NodeSettings, say: Callable[[str], None]) -> None:
 
     Args:
         settings: Of the client.
-        say: Takes one line for each thing that an operator should know.
 
     Raises:
         RunError: The server's certificate is not trusted, or there was no server for `max_wait` seconds.
@@ -71,18 +75,22 @@ def run_supernode(settings: NodeSettings, say: Callable[[str], None]) -> None:
     patience = _Patience(settings.max_wait)
     with warm as environment:
         while True:
-            wait_for_server(settings.server, settings.authority, patience, say)
+            wait_for_server(settings.server, settings.authority, patience)
             started = time.monotonic()
             # A SuperNode that is asked to end signs off. One that is killed counts as present for another minute, and
             # nobody else may use its key until then.
-            with running(_command(settings), environment=environment, last_signal=signal.SIGTERM) as process:
+            with running(
+                _command(settings), environment=environment, log=subprocess.PIPE, last_signal=signal.SIGTERM
+            ) as process:
+                if process.stdout:
+                    relay(process.stdout, _flower_log)
                 code = process.wait()
             if time.monotonic() - started > _SECONDS_OF_HEALTH:
                 patience.reset()
-            patience.pause(f"the SuperNode ended with exit code {code}", say)
+            patience.pause(f"the SuperNode ended with exit code {code}")
 
 
-def wait_for_server(server: Address, authority: Path | None, patience: _Patience, say: Callable[[str], None]) -> None:
+def wait_for_server(server: Address, authority: Path | None, patience: _Patience) -> None:
     """Wait until a server takes connections, over TLS if it should.
 
     Raises:
@@ -102,7 +110,7 @@ def wait_for_server(server: Address, authority: Path | None, patience: _Patience
                 f"signed it, and is {server.host} one of the names in it?"
             ) from None
         except OSError as error:
-            patience.pause(f"{server} does not answer: {error}", say)
+            patience.pause(f"{server} does not answer: {error}")
 
 
 class _Patience:
@@ -116,7 +124,7 @@ class _Patience:
         """Begin anew: the last connection held."""
         self._pause, self._since = _FIRST_PAUSE, time.monotonic()
 
-    def pause(self, why: str, say: Callable[[str], None]) -> None:
+    def pause(self, why: str) -> None:
         """Wait a while; raises `RunError` where that would be too long in all."""
         pause = self._pause * random.uniform(0.75, 1.25)
         waited = time.monotonic() - self._since
@@ -124,7 +132,7 @@ class _Patience:
             if waited >= self._max_wait:
                 raise RunError(f"{why}; given up after {waited:.0f} s")
             pause = min(pause, self._max_wait - waited)
-        say(f"{why}; next try in {pause:.0f} s")
+        _log.warning("%s; next try in %.0f s", why, pause)
         time.sleep(pause)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 

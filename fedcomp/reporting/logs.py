@@ -31,6 +31,7 @@ FIELDS = ("run", "round", "client", "reason")
 
 _IDENTIFIERS = frozenset({"run", "client"})  # 64 bits long: as JSON numbers, many readers would round them
 _LEVELS = ("debug", "info", "warning", "error")
+_TALKATIVE = ("httpx", "httpcore")  # a line for each request
 _LIBRARIES = ("flwr", "uvicorn", "uvicorn.access", "uvicorn.error")  # those with handlers of their own
 _FORMAT_VARIABLE, _LEVEL_VARIABLE = "FEDCOMP_LOG_FORMAT", "FEDCOMP_LOG_LEVEL"
 _MAX_MESSAGE, _MAX_TRACEBACK = 8192, 32768
@@ -111,6 +112,8 @@ def configure_logging(settings: LogSettings, **fields: object) -> None:
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     formatter = JsonFormatter(fields) if settings.format is LogFormat.JSON else TextFormatter(fields)
     level = settings.level.upper()
     root.setLevel(level)

@@ -21,6 +21,7 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any, Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from fedcomp.address import Address
 from fedcomp.errors import UsageError
 from fedcomp.reporting.tail import RowTail
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-_LOOPBACK = "127.0.0.1"
 _MAX_CONNECTIONS, _SECONDS_A_CONNECTION = 8, 10.0
 _REFUSED = "rejected_"
 _COUNTERS = {
@@ -67,7 +67,7 @@ class MetricsExporter:
     """
 
     def __init__(self, run_folder: Path, address: str, *, is_healthy: Callable[[], bool] = lambda: True) -> None:
-        self._host, self._port = parse_address(address)
+        self._host, self._port = Address.parse(address)
         self._run = _RunFigures(run_folder)
         self._application = _Application(self._run, is_healthy)
 
@@ -87,26 +87,6 @@ class MetricsExporter:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-
-
-def parse_address(address: str) -> tuple[str, int]:
-    """Split ``PORT``, ``HOST:PORT`` or ``[IPV6]:PORT``.
-
-    Returns:
-        Host, loopback if none is given, and port.
-
-    Raises:
-        UsageError: It is none of these.
-
-    Example:
-        >>> parse_address("9100"), parse_address("[::1]:9100")
-        (('127.0.0.1', 9100), ('::1', 9100))
-    """
-    host, _, port = address.rpartition(":")
-    is_bracketed = host.startswith("[") and host.endswith("]")
-    if not (port.isascii() and port.isdigit() and int(port) < 1 << 16) or (":" in host and not is_bracketed):
-        raise UsageError(f"metrics address is {address!r}, expected PORT, HOST:PORT or [IPV6]:PORT")
-    return host.strip("[]") or _LOOPBACK, int(port)
 
 
 class _RunFigures:

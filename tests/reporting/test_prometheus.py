@@ -15,7 +15,6 @@ import pytest
 
 from fedcomp.errors import UsageError
 from fedcomp.reporting import MetricsExporter, RunFolder
-from fedcomp.reporting.prometheus import parse_address
 from fedcomp.reporting.tail import RowTail
 
 
@@ -162,17 +161,6 @@ def test_whoever_is_slow_is_cut_off_and_whoever_is_one_too_many_is_not_answered(
             assert b"200" not in each.recv(1000)  # waits for the end, not for an answer
             each.close()
         assert figures(exporter)["rounds_total"] == 0
-
-
-def test_it_listens_on_loopback_unless_told_otherwise():
-    assert parse_address("9100") == ("127.0.0.1", 9100)
-    assert parse_address(":9100") == ("127.0.0.1", 9100)
-    assert parse_address("0.0.0.0:9100") == ("0.0.0.0", 9100)
-    assert parse_address("metrics.example:9100") == ("metrics.example", 9100)
-    assert parse_address("[::1]:0") == ("::1", 0)
-    for wrong in ("", "host", "host:", "host:99999", "::1:9100", "1:2:3", "host:٣"):
-        with pytest.raises(UsageError, match="expected PORT, HOST:PORT or"):
-            parse_address(wrong)
 
 
 def test_a_port_that_is_taken_is_one_clear_error(tmp_path):
