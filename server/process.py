@@ -16,6 +16,7 @@ from fedcomp.deployment import Registrar
 from fedcomp.deployment.gate import Gate
 from fedcomp.deployment.superlink import COMPLETED, ServerCertificates, SuperLink
 from fedcomp.errors import RunError, UsageError
+from fedcomp.files import write_atomically
 from fedcomp.reporting import Progress, RoundRow
 from fedcomp.reporting.logs import LogSettings
 from fedcomp.reporting.tail import RowTail
@@ -139,9 +140,19 @@ def _watch(
             asked = time.monotonic()
             status = superlink.status(run_id)
             if status.status == COMPLETED and is_finished(settings.run_folder):
+                _add_traffic(settings.run_folder, superlink)
                 return
             if status.is_finished:
                 raise RunError(f"the run ended as {status.status}:\n{superlink.complaints(run_id)}")
+
+
+def _add_traffic(folder: Path, superlink: SuperLink) -> None:
+    """Add to a run's summary what Flower counted, over all runs of its own that it took: an independent witness."""
+    runs = superlink.runs()
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    summary["wire_uplink_bytes"] = sum(run.bytes_in for run in runs)
+    summary["wire_downlink_bytes"] = sum(run.bytes_out for run in runs)
+    write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
 
 
 def _metrics(superlink: SuperLink, settings: ServerSettings) -> contextlib.AbstractContextManager[Any]:

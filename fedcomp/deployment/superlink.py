@@ -56,12 +56,14 @@ class RunStatus(NamedTuple):
     Args:
         run_id: Flower's number.
         status: As in ``flwr list``.
-        num_bytes: Of all requests and answers between SuperLink and SuperNodes, as Flower counts them.
+        bytes_in: From the SuperNodes, as Flower counts them: whole messages, with all that is around arrays.
+        bytes_out: To them.
     """
 
     run_id: str
     status: str
-    num_bytes: int
+    bytes_in: int
+    bytes_out: int
 
     @property
     def is_finished(self) -> bool:
@@ -143,7 +145,12 @@ class SuperLink:
     def runs(self) -> list[RunStatus]:
         """Return all runs that the database knows, the newest first."""
         return [
-            RunStatus(run["run-id"], run["status"], run["network-traffic"]["total-bytes"])
+            RunStatus(
+                run["run-id"],
+                run["status"],
+                run["network-traffic"]["inbound-bytes"],
+                run["network-traffic"]["outbound-bytes"],
+            )
             for run in self.flower.json("list")["runs"]
         ]
 

@@ -1,6 +1,7 @@
 """Which training a client's memory belongs to: one that is resumed is the same, one that begins anew is another.
 
-Flower's run id is no such name: a run that is resumed in another process has another id, and its rounds count on.
+Flower's run id is no such name: a run that is resumed in another process has another id, and its rounds count on. So
+frames, too, are bound to the lineage.
 """
 
 from __future__ import annotations

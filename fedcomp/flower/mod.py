@@ -62,7 +62,7 @@ def compression_mod(
         del message.content[ORDER_KEY]
         forget_other_lineages(context.state, order.lineage)
         try:
-            at_hand = receiver.receive(message, context, order.round)
+            at_hand = receiver.receive(message, context, order)
             references = receiver.references(order.references, at_hand, message, context)
         except FrameError as error:
             return Message(to_error(error), reply_to=message)
@@ -85,7 +85,7 @@ def _compress_reply(
 
     base = to_model(only_array_record(message.content)[1])
     moment = CodingContext(
-        run=str(message.metadata.run_id),
+        run=order.lineage,
         sender=str(message.metadata.dst_node_id),
         round=order.round,
         base=fingerprint_model(base),

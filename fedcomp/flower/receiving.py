@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from flwr.app import Context, Message, RecordDict
 
+    from fedcomp.flower.order import CompressionOrder
     from fedcomp.types import Model
     from fedcomp.wire import FrameLimits
 
@@ -54,13 +55,13 @@ class Receiver:
     def __init__(self, initial: InitialModel | None, limits: FrameLimits, max_model_bytes: int) -> None:
         self._initial, self._limits, self._max_model_bytes = initial, limits, max_model_bytes
 
-    def receive(self, message: Message, context: Context, server_round: int) -> dict[int, Model]:
+    def receive(self, message: Message, context: Context, now: CompressionOrder) -> dict[int, Model]:
         """Put the model in the place of a message's frame, and remember it; a plain message stays as it is.
 
         Args:
             message: Of the server.
             context: This client's.
-            server_round: In which the frame must have been made.
+            now: Of the same message: the training and the round that the frame must have been made for.
 
         Returns:
             The model that the new one is relative to, by its fingerprint.
@@ -77,9 +78,9 @@ class Receiver:
         frame, spec = unpack_model(record, order.base)
         base, is_kept = self._find_base(order.base, spec, message, context)
         moment = CodingContext(
-            run=str(message.metadata.run_id),
+            run=now.lineage,
             sender=SERVER,
-            round=server_round,
+            round=now.round,
             base=order.base,
             model=base,
             references=self.references(order.references, {order.base: base}, message, context),
@@ -87,7 +88,9 @@ class Receiver:
         model = add_delta(base, decode(frame, ModelSpec.of(base), context=moment, limits=self._limits))
         if (found := fingerprint_model(model)) != order.model:
             raise LostModel(f"frame decodes to model {found:08x} here, expected {order.model:08x}")
-        held = ConfigRecord({"base": order.base, "model": order.model, "round": server_round, "frame": frame})
+        held = ConfigRecord(
+            {"base": order.base, "model": order.model, "run": now.lineage, "round": now.round, "frame": frame}
+        )
         if spec:
             held["spec"] = spec
         if order.references:  # Flower can not count an empty list
@@ -155,7 +158,7 @@ class Receiver:
         except LostReference:
             return None  # then the model is lost: the server must send a whole one
         moment = CodingContext(
-            run=str(message.metadata.run_id),
+            run=cast("str", held["run"]),
             sender=SERVER,
             round=cast("int", held["round"]),
             base=cast("int", held["base"]),

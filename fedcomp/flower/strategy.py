@@ -140,14 +140,13 @@ class CompressedStrategy(Strategy):
             return messages
         _, broadcast = only_array_record(messages[0].content)
         self._base, self._dense_bytes = to_model(broadcast), num_bytes(broadcast)
-        run = str(messages[0].metadata.run_id)
-        self._sent.begin(run, server_round, self._base)
+        self._sent.begin(self._lineage, server_round, self._base)
         budgets = {
             message.metadata.dst_node_id: granted(self.uplink_budget, server_round, message.metadata.dst_node_id)
             for message in messages
         }
         self._screening = Screening(
-            run=run,
+            run=self._lineage,
             server_round=server_round,
             codec=self.codec,
             base=self._base,

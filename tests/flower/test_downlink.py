@@ -123,7 +123,7 @@ class Stopped(Exception):
 def run_in_parts(folder, stops, *, num_rounds=50, mods=(), app=toy_client, **arguments):
     """Run to each of the stops with server and grid built anew, as a killed process would be."""
     watch, rounds, believed = Watch(), [], []
-    for stop in (*stops, num_rounds):
+    for number, stop in enumerate((*stops, num_rounds)):
         inner = toy_inner(FedAvg, num_nodes=3, fraction_train=0.6)
         strategy = Believed(inner, on_round=rounds.append, **arguments)
         believed.append(strategy)
@@ -134,7 +134,7 @@ def run_in_parts(folder, stops, *, num_rounds=50, mods=(), app=toy_client, **arg
                 raise Stopped
 
         with (
-            task_identity(run_id=5, node_id=1),
+            task_identity(run_id=5 + number, node_id=1),  # as Flower numbers a run that is resumed
             seeded_global_random(0),
             LocalGrid(app(*mods, inner_mods=[watch]), num_nodes=NUM_NODES, num_workers=0, seed=0) as grid,
         ):

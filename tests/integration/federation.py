@@ -61,18 +61,21 @@ class Federation:
         """Start `python -m server`."""
         tls = ["--tls", self.tls, "--require-keys"] if self.tls else []
         changes = [part for name, value in self.overrides.items() for part in ("--set", f"{name}={value}")]
-        return self._start(
+        return self.start(
             "server", "-m", "server", "--config", ROOT / "configs" / "demo.toml", *changes,
             "--listen", f"127.0.0.1:{self.port}", "--state", self.folder / "state", *tls, *options,
         )  # fmt: skip
 
     def start_client(self, number, *options):
         """Start `python -m clients` with the images of a client."""
-        tls = ["--tls", self.tls / "ca.crt", "--key", self.keys[number]] if self.tls else []
-        return self._start(
-            f"client-{number}", "-m", "clients", "--server", f"127.0.0.1:{self.port}", "--data", self.data[number],
-            "--state", self.folder / f"client-{number}", *tls, *options,
-        )  # fmt: skip
+        authority = self.tls / "ca.crt" if self.tls else None
+        return self.start(f"client-{number}", "-m", "clients", *self.client_options(number, authority), *options)
+
+    def client_options(self, number, authority):
+        """Return what a client is started with."""
+        tls = ["--tls", authority, "--key", self.keys[number]] if authority else []
+        state = self.folder / f"client-{number}"
+        return ["--server", f"127.0.0.1:{self.port}", "--data", self.data[number], "--state", state, *tls]
 
     def log(self, name):
         """Return what a process has said."""
@@ -92,7 +95,8 @@ class Federation:
         """Wait until so many rounds are finished."""
         self.wait_for(lambda: len(self.rows()) >= number, seconds)
 
-    def _start(self, name, *arguments):
+    def start(self, name, *arguments):
+        """Start Python with some arguments, and a log of its own."""
         log = self._processes.enter_context((self.folder / f"{name}.log").open("ab"))
         process = subprocess.Popen(
             [sys.executable, *map(str, arguments)],
