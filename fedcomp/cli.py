@@ -33,6 +33,13 @@ class Backend(StrEnum):
     RAY = "ray"
 
 
+class ServerPart(StrEnum):
+    """A part of the server benchmark."""
+
+    CLIENT = "client"
+    FOLD = "fold"
+
+
 _InFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="File to read.")]
 _OutFile = Annotated[Path, typer.Argument(dir_okay=False, help="File to write.")]
 
@@ -377,6 +384,61 @@ def bench_simulation(
     if json_:
         json_.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(json_, json.dumps(tables | {"notes": report.notes}, indent=2).encode())
+
+
+@bench.command(name="server", epilog="Example: fedcomp bench server --only fold --updates 100")
+def bench_server(
+    only: Annotated[ServerPart | None, typer.Option(help="One part alone.")] = None,
+    codec: Annotated[
+        list[str] | None, typer.Option(help="Of the client's rounds, both ways: text, preset or none; repeatable.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Of the client, that are measured.")] = 15,
+    updates: Annotated[int, typer.Option(min=1, help="Of the larger of two rounds that the server folds.")] = 1000,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
+) -> None:
+    """Time and memory of a client's round, and of a server that folds updates, at 1,663,370 parameters.
+
+    The client is a process with NumPy and without torch, which stands still instead of training; both run on one
+    thread. The server folds rounds of 10 updates and of more.
+    """
+    from fedcomp.benchmarks.server import CLIENT_CODECS, benchmark_client_rounds, benchmark_folds, check_server
+    from fedcomp.files import write_atomically
+
+    clients = benchmark_client_rounds(codec or CLIENT_CODECS, rounds=rounds) if only is not ServerPart.FOLD else []
+    folds = benchmark_folds(sizes=sorted({10, updates})) if only is not ServerPart.CLIENT else []
+    tables = {
+        "client": [asdict(result) for result in clients],
+        "fold": [asdict(result) for result in folds],
+        "bars": [bar._asdict() for bar in check_server(folds)],
+    }
+    shown_clients = [
+        {
+            "codec": result.codec,
+            "bytes down": result.bytes_down,
+            "bytes up": result.bytes_up,
+            "ms to decode": result.decode_milliseconds,
+            "to encode": result.encode_milliseconds,
+            "both": result.round_milliseconds,
+            "MB idle": result.idle_megabytes,
+            "at most": result.peak_megabytes,
+        }
+        for result in clients
+    ]
+    shown_folds = [
+        {
+            "codec": f"{result.codec}{', references' if result.references else ''}",
+            "updates": result.updates,
+            "bytes each": result.bytes_an_update,
+            "a second": result.updates_a_second,
+            "MB grown": result.grown_megabytes,
+        }
+        for result in folds
+    ]
+    for rows in (shown_clients, shown_folds, tables["bars"]):
+        _print_table(rows)
+    if json_:
+        json_.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(json_, json.dumps(tables, indent=2).encode())
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

@@ -72,6 +72,12 @@ def at_most(what: str, limit: float, values: Iterable[float | None]) -> Bar | No
     return Bar(what, f"<= {limit:g}", f"{max(found):.4g}", max(found) <= limit) if found else None
 
 
+def at_least(what: str, limit: float, values: Iterable[float | None]) -> Bar | None:
+    """Return the bar that the smallest of some values keeps to a limit; None if there is none to tell."""
+    found = [value for value in values if value is not None]
+    return Bar(what, f">= {limit:g}", f"{min(found):.4g}", min(found) >= limit) if found else None
+
+
 def _fast(
     what: str,
     results: Sequence[CodecResult],
