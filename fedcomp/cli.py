@@ -38,6 +38,8 @@ class ServerPart(StrEnum):
 
     CLIENT = "client"
     FOLD = "fold"
+    SOAK = "soak"
+    KILLS = "kills"
 
 
 _InFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="File to read.")]
@@ -394,22 +396,36 @@ def bench_server(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Of the client, that are measured.")] = 15,
     updates: Annotated[int, typer.Option(min=1, help="Of the larger of two rounds that the server folds.")] = 1000,
+    soak_rounds: Annotated[int, typer.Option(min=40, help="Of a server and two clients as real processes.")] = 200,
+    kills: Annotated[int, typer.Option(min=1, help="Of the server, of clients and of both, at random moments.")] = 20,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
 ) -> None:
     """Time and memory of a client's round, and of a server that folds updates, at 1,663,370 parameters.
 
     The client is a process with NumPy and without torch, which stands still instead of training; both run on one
-    thread. The server folds rounds of 10 updates and of more.
+    thread. The server folds rounds of 10 updates and of more. With --only soak, real processes do
+    many rounds, some seconds each, and what has grown is told; with --only kills, they are killed at random moments.
     """
-    from fedcomp.benchmarks.server import CLIENT_CODECS, benchmark_client_rounds, benchmark_folds, check_server
+    from fedcomp.benchmarks.server import (
+        CLIENT_CODECS,
+        benchmark_client_rounds,
+        benchmark_folds,
+        check_server,
+        soak,
+    )
     from fedcomp.files import write_atomically
 
-    clients = benchmark_client_rounds(codec or CLIENT_CODECS, rounds=rounds) if only is not ServerPart.FOLD else []
-    folds = benchmark_folds(sizes=sorted({10, updates})) if only is not ServerPart.CLIENT else []
+    parts = (ServerPart.CLIENT, ServerPart.FOLD) if only is None else (only,)
+    clients = benchmark_client_rounds(codec or CLIENT_CODECS, rounds=rounds) if ServerPart.CLIENT in parts else []
+    folds = benchmark_folds(sizes=sorted({10, updates})) if ServerPart.FOLD in parts else []
+    soaked = soak(soak_rounds, print) if ServerPart.SOAK in parts else []
+    killed = kill_at_random(kills, print) if ServerPart.KILLS in parts else []
     tables = {
         "client": [asdict(result) for result in clients],
         "fold": [asdict(result) for result in folds],
-        "bars": [bar._asdict() for bar in check_server(folds)],
+        "soak": [asdict(result) for result in soaked],
+        "kills": [asdict(result) for result in killed],
+        "bars": [bar._asdict() for bar in check_server(folds, soaked, killed)],
     }
     shown_clients = [
         {
@@ -434,7 +450,7 @@ def bench_server(
         }
         for result in folds
     ]
-    for rows in (shown_clients, shown_folds, tables["bars"]):
+    for rows in (shown_clients, shown_folds, tables["soak"], tables["kills"], tables["bars"]):
         _print_table(rows)
     if json_:
         json_.parent.mkdir(parents=True, exist_ok=True)

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from fedcomp.benchmarks.server.federation import Federation
 from fedcomp.data.idx import find_idx, read_idx
 from fedcomp.deployment import NodeKeys, create_authority
 from fedcomp.errors import DataError
-from tests.integration.federation import Federation
 
 FASHION = "/usr/share/datasets/fashion-mnist"
 

@@ -10,16 +10,41 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fedcomp.benchmarks.server.fold import FoldResult
+    from fedcomp.benchmarks.server.kills import KilledRun
+    from fedcomp.benchmarks.server.soak import SoakResult
 
 _CODEC = "thin"
 
 
-def check_server(folds: Sequence[FoldResult]) -> list[Bar]:
+def check_server(
+    folds: Sequence[FoldResult], soaked: Sequence[SoakResult] = (), killed: Sequence[KilledRun] = ()
+) -> list[Bar]:
     """Return the bars that these results tell something about."""
-    return list(_bars([fold for fold in folds if fold.codec == _CODEC]))
+    of_codec = [fold for fold in folds if fold.codec == _CODEC]
+    return [*_fold_bars(of_codec), *_soak_bars(soaked), *_kill_bars(killed)]
 
 
-def _bars(folds: Sequence[FoldResult]) -> Iterator[Bar]:
+def _kill_bars(killed: Sequence[KilledRun]) -> Iterator[Bar]:
+    for run in killed:
+        whose = f"{run.kills} kills of {run.victims}"
+        yield Bar(
+            whose, "every round is done once", f"{run.rounds} of {run.rounds_asked}", run.rounds == run.rounds_asked
+        )
+        if run.same_model is not None:
+            measured = "the same, bit for bit" if run.same_model else "another"
+            yield Bar(whose, "the model of the run that nobody killed", measured, run.same_model)
+        difference = run.accuracy - run.accuracy_unharmed
+        yield Bar(whose, "accuracy within 3 points of it", f"{100 * difference:+.1f} points", abs(difference) <= 0.03)
+
+
+def _soak_bars(soaked: Sequence[SoakResult]) -> Iterator[Bar]:
+    for result in soaked:
+        what = f"{result.side}, {result.what} late over early in {result.rounds} rounds"
+        if flat := at_most(what, 1.02, [result.late / result.early]):
+            yield flat
+
+
+def _fold_bars(folds: Sequence[FoldResult]) -> Iterator[Bar]:
     for references in (False, True):
         alike = sorted((fold for fold in folds if fold.references == references), key=lambda fold: fold.updates)
         name = f"{_CODEC}{' with references' if references else ''}"

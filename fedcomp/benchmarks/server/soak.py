@@ -1,0 +1,126 @@
+"""What grows in a long run: memory, descriptors, threads and disk of all processes, over many short rounds."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
+
+from fedcomp.benchmarks.server.federation import Federation
+from fedcomp.benchmarks.simulation.tree import process_tree
+from fedcomp.errors import RunError
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+_PROC = Path("/proc")
+_SECONDS_A_ROUND = 120.0
+_SAMPLES = 40
+
+
+class Sample(NamedTuple):
+    """What one side has at one moment; processes that live for a message are left out of it.
+
+    Args:
+        megabytes: Resident.
+        descriptors: Open.
+        threads: Running or waiting.
+        disk_megabytes: Of its state folder.
+    """
+
+    megabytes: float
+    descriptors: int
+    threads: int
+    disk_megabytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class SoakResult:
+    """What became of one figure of one side.
+
+    Attributes:
+        side: server or client.
+        what: A field of `Sample`.
+        rounds: How many there were.
+        early: Its median in the second quarter of the run.
+        late: Its median in the last quarter.
+    """
+
+    side: str
+    what: str
+    rounds: int
+    early: float
+    late: float
+
+
+def soak(num_rounds: int, say: Callable[[str], None]) -> list[SoakResult]:
+    """Run a server and two clients as real processes, with downlink and uplink compressed, for many rounds.
+
+    Args:
+        num_rounds: Each takes some seconds: SuperNodes look for work every three.
+        say: Takes a line now and then.
+
+    Raises:
+        RunError: The run fails, or stands still.
+    """
+    samples: dict[str, list[Sample]] = {"server": [], "client": []}
+    with (
+        tempfile.TemporaryDirectory(prefix="fedcomp-soak-") as folder,
+        Federation(Path(folder), num_server_rounds=num_rounds, downlink="q8", evaluate_every=100) as federation,
+    ):
+        server = federation.start_server()
+        client, _ = (federation.start_client(number) for number in (0, 1))
+        for done in (1 + num_rounds * step // _SAMPLES for step in range(_SAMPLES)):
+            federation.wait_for_rounds(done, _SECONDS_A_ROUND * num_rounds)
+            for side, process in (("server", server), ("client", client)):
+                state = federation.folder / ("state" if side == "server" else "client-0")
+                samples[side].append(_sample(process, state))
+            say(f"round {done}: server {samples['server'][-1]}, client {samples['client'][-1]}")
+        if server.wait(_SECONDS_A_ROUND * num_rounds):
+            raise RunError(f"the server ended with exit code {server.returncode}: {federation.log('server')[-2000:]}")
+    return [
+        SoakResult(side, what, num_rounds, *_early_and_late([getattr(sample, what) for sample in found]))
+        for side, found in samples.items()
+        for what in Sample._fields
+    ]
+
+
+def _early_and_late(values: list[float]) -> tuple[float, float]:
+    quarter = len(values) // 4
+    return median(values[quarter : 2 * quarter]), median(values[-quarter:])
+
+
+def _sample(process: subprocess.Popen[bytes], state: Path) -> Sample:
+    megabytes, descriptors, threads = 0.0, 0, 0
+    for number in process_tree(process.pid):
+        with contextlib.suppress(OSError, LookupError):  # it may end at any moment
+            status = _status(number)
+            if _lives_for_a_message(number, int(status["PPid"])):
+                continue
+            megabytes += int(status["VmRSS"].split()[0]) / 1024
+            descriptors += len(list((_PROC / str(number) / "fd").iterdir()))
+            threads += int(status["Threads"])
+    return Sample(megabytes, descriptors, threads, _disk_bytes(state) / 2**20)
+
+
+def _status(number: int) -> dict[str, str]:
+    lines = (_PROC / str(number) / "status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def _lives_for_a_message(number: int, parent: int) -> bool:
+    """Tell whether a process is a ClientApp's: the command's own, or forked from the one that waits."""
+    own, of_parent = ((_PROC / str(each) / "cmdline").read_text() for each in (number, parent))
+    return "flwr-clientapp" in own or "fedcomp.deployment.warm" in of_parent
+
+
+def _disk_bytes(folder: Path) -> int:
+    num_bytes = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            num_bytes += path.stat().st_size
+    return num_bytes
