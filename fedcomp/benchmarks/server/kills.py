@@ -13,7 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedcomp.benchmarks.server.federation import Federation
 from fedcomp.errors import RunError
@@ -89,7 +89,7 @@ def kill_at_random(num_kills: int, say: Callable[[str], None], seed: int = 0) ->
 
 def _run(
     num_rounds: int, num_kills: int, victims: tuple[str, ...], rng: random.Random, say: Callable[[str], None]
-) -> tuple[dict[str, float], bytes, tuple[int, float]]:
+) -> tuple[dict[str, Any], bytes, tuple[int, float]]:
     """Return a run's summary, its model, and how many rounds are in the books after how many seconds."""
     started = time.monotonic()
     deadline = 30 if "client" in victims else 600
