@@ -403,14 +403,15 @@ def bench_server(
     """Time and memory of a client's round, and of a server that folds updates, at 1,663,370 parameters.
 
     The client is a process with NumPy and without torch, which stands still instead of training; both run on one
-    thread. The server folds rounds of 10 updates and of more. With --only soak, real processes do
-    many rounds, some seconds each, and what has grown is told; with --only kills, they are killed at random moments.
+    thread. The server folds rounds of 10 updates and of more. With --only soak, real processes do many
+    rounds, some seconds each, and what has grown is told; with --only kills, they are killed at random moments.
     """
     from fedcomp.benchmarks.server import (
         CLIENT_CODECS,
         benchmark_client_rounds,
         benchmark_folds,
         check_server,
+        kill_at_random,
         soak,
     )
     from fedcomp.files import write_atomically
