@@ -27,6 +27,7 @@ def running(
     command: Sequence[str],
     *,
     environment: Mapping[str, str],
+    folder: Path | None = None,
     log: IO[bytes] | int | None = None,
     last_signal: int = signal.SIGKILL,
 ) -> Iterator[subprocess.Popen[bytes]]:
@@ -38,12 +39,14 @@ def running(
     Args:
         command: Program and arguments.
         environment: All of it.
+        folder: Where it runs; None is where this process does.
         log: Takes its output; None is this process's own.
         last_signal: What the kernel sends it.
     """
     process = subprocess.Popen(
         command,
         env=dict(environment),
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT if log is not None else None,

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedcomp.data import load_dataset
-from fedcomp.deployment.processes import end, free_ports
+from fedcomp.deployment.processes import free_ports, running
 from fedcomp.errors import RunError
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self
@@ -104,16 +104,11 @@ class Federation:
     def start(self, name: str, *arguments: object) -> subprocess.Popen[bytes]:
         """Start Python with some arguments, and a log of its own."""
         log = self._processes.enter_context((self.folder / f"{name}.log").open("ab"))
-        process = subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        command = [sys.executable, *map(str, arguments)]
+        return self._processes.enter_context(
+            running(command, environment=environment, folder=self.folder, log=log, last_signal=signal.SIGTERM)
         )
-        self._processes.callback(end, process)
-        return process
 
     @staticmethod
     def kill(process: subprocess.Popen[bytes]) -> None:
