@@ -8,6 +8,7 @@ import pytest
 
 from fedcomp.benchmarks import benchmark_codecs, check_bars, compare_sparse, compare_symbols, synthetic_deltas
 from fedcomp.benchmarks.codecs import TOP_1_PER_CENT
+from fedcomp.benchmarks.fold import benchmark_fold, check_fold
 from fedcomp.benchmarks.memory import peak_memory
 from fedcomp.benchmarks.updates import train_updates
 from fedcomp.cli import run
@@ -54,6 +55,18 @@ def test_bars_say_what_is_met():
     assert not any("rotated" in what for what in bars)
     worse = [replace(result, header_bytes=99) for result in results]
     assert not {bar.what: bar for bar in check_bars(worse, [])}["header and checks of a sparse update, bytes"].is_met
+
+
+@pytest.mark.parametrize("references", [False, True])
+def test_a_round_takes_every_update_in(references):
+    delta = {"w": np.random.default_rng(0).normal(size=(40, 60)).astype(np.float32)}
+    few, many = benchmark_fold(delta, references=references, counts=(2, 9))
+    assert (few.num_updates, many.num_updates, many.references) == (2, 9, references)
+    assert many.num_bytes > 4 * few.num_bytes > 0
+    assert many.updates_per_second > 0
+    slow = replace(many, updates_per_second=199.0, memory=200)
+    assert [bar.is_met for bar in check_fold([replace(few, memory=100), slow])] == [False, False]
+    assert [bar.is_met for bar in check_fold([replace(slow, updates_per_second=200.0)])] == [True]
 
 
 def test_peak_memory_sees_what_libraries_allocate():

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from fedcomp.wire import FrameLimits
 
 
+_MOST_MOMENTS = 4
+"""Each keeps a few vectors of the model's size."""
+_LARGEST_WEIGHT = float(1 << 53)
+"""Beyond it no number of examples is exact, and sums of updates might become infinite."""
+
+
 class ReplyMalformed(FrameError):
     """A reply whose records are not those of a training reply."""
 
@@ -95,6 +101,7 @@ class Screening:
         self._sent = sent
         self._budgets, self._answered = budgets, set[int]()
         self._weighted_by, self._limits = weighted_by, limits
+        self._moments: dict[tuple[int, ...], CodingContext] = {}
 
     def check(self, reply: Message) -> AcceptedUpdate:
         """Check one reply.
@@ -122,19 +129,27 @@ class Screening:
             update = DecodedUpdate.from_delta(subtract_models(model, self._sent.model(sender)))
             update.check_norm(self._limits.max_norm)
             return update
-        references = tuple(reference.model for reference in self._sent.references(sender))
-        moment = CodingContext(
-            run=self._run,
-            sender=str(sender),
-            round=self._round,
-            base=self._sent.fingerprint(sender),
-            model=self._sent.model(sender) if references else None,
-            references=references,
-        )
         frame, codec = frame_from_record(record), parse_codec(self._codec)
         if (budget := self._budgets[sender]) and len(frame) > budget:
             raise FrameTooLarge(f"frame has {len(frame)} bytes, its budget is {budget}")
-        return decode_update(frame, self._spec, context=moment, limits=self._limits, codec=codec)
+        return decode_update(frame, self._spec, context=self._moment(sender), limits=self._limits, codec=codec)
+
+    def _moment(self, sender: int) -> CodingContext:
+        """Return what a sender's frame must be made in; those that hold the same models share what is known of them."""
+        references = self._sent.references(sender)
+        held = (self._sent.fingerprint(sender), *(reference.fingerprint for reference in references))
+        if held not in self._moments:
+            if len(self._moments) == _MOST_MOMENTS:
+                del self._moments[next(iter(self._moments))]
+            self._moments[held] = CodingContext(
+                run=self._run,
+                sender="",
+                round=self._round,
+                base=self._sent.fingerprint(sender),
+                model=self._sent.model(sender) if references else None,
+                references=tuple(reference.model for reference in references),
+            )
+        return self._moments[held].sent_by(str(sender))
 
     def _weight(self, metrics: MetricRecord) -> float:
         for name, value in metrics.items():
@@ -143,6 +158,8 @@ class Screening:
         weight = metrics.get(self._weighted_by)
         if not isinstance(weight, (int, float)) or weight <= 0:
             raise ReplyMalformed(f"metric {self._weighted_by!r} is {weight}, expected a positive number")
+        if weight > _LARGEST_WEIGHT:
+            raise InvalidValues(f"metric {self._weighted_by!r} is {weight}, expected at most {_LARGEST_WEIGHT:.4g}")
         return float(weight)
 
 

@@ -87,6 +87,7 @@ ATTACKS = {
     "negative weight": ("malformed", lambda r: with_metrics(r, num_examples=-3)),
     "list weight": ("malformed", lambda r: with_metrics(r, num_examples=[1, 2])),
     "NaN weight": ("invalid-values", lambda r: with_metrics(r, num_examples=float("nan"))),
+    "huge weight": ("invalid-values", lambda r: with_metrics(r, num_examples=1e300)),
     "infinite metric": ("invalid-values", lambda r: with_metrics(r, num_examples=1, loss=float("inf"))),
 }
 
