@@ -120,6 +120,9 @@ class RunConfig(BaseModel):
     residual_decay: float = Field(1.0, ge=0, le=1, description="error feedback: what of a residual survives; 0 is off")
     momentum_correction: float = Field(0.0, ge=0, lt=1, description="DGC's momentum over a client's updates; 0 is off")
     max_update_norm: float = Field(0.0, ge=0, description="an update with a larger norm is refused; 0 is off")
+    clip_update_norm: float = Field(
+        0.0, ge=0, description="an update with a larger norm is scaled down to it; 0 is off"
+    )
     max_frame_bytes: int = Field(0, ge=0, description="a longer frame is refused; 0 is the library's cap")
 
     teacher: Literal["none", "global", "ensemble"] = Field("ensemble", description="who teaches the student")
@@ -212,6 +215,9 @@ class RunConfig(BaseModel):
             ),
             f"min-replies is {self.min_replies}, but a round has {self.clients_per_round} clients": (
                 self.min_replies > self.clients_per_round
+            ),
+            f"clip-update-norm {self.clip_update_norm} is nothing below max-update-norm {self.max_update_norm}": (
+                self.max_update_norm and self.clip_update_norm >= self.max_update_norm
             ),
             "server-bandwidth, dropout and availability are of a simulated network: set network": (
                 not self.network and bool(self.server_bandwidth or self.dropout or self.availability)

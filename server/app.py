@@ -85,6 +85,7 @@ def main(grid: Grid, context: Context) -> None:
         momentum_correction=config.momentum_correction,
         seed=config.seed,
         limits=frame_limits(config),
+        clip_update_norm=config.clip_update_norm,
         min_replies=config.min_replies,
         on_update=let_teach,
         on_round=rounds.append,

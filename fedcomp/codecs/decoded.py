@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -101,6 +101,11 @@ class DecodedUpdate:
         # Every value is known to be finite: without a cap there is nothing to measure.
         if largest != math.inf and not (norm := self.norm()) <= largest:
             raise InvalidValues(f"update has norm {norm:.4g}, at most {largest:.4g} is allowed")
+
+    def scaled(self, factor: float) -> DecodedUpdate:
+        """Return the update with its floating tensors multiplied by a number."""
+        coded = self.coded.scaled(factor) if isinstance(self.coded, Factored) else self.coded * np.float32(factor)
+        return replace(self, coded=coded, kept=self.kept * np.float32(factor))
 
     def _tensors(self) -> Sequence[Product | NDArray]:
         """Return the coded tensors as they came."""

@@ -59,6 +59,10 @@ class Product(NamedTuple):
             for a, b in zip(self.left, self.right, strict=True):
                 out[rows] += a[rows, np.newaxis] * b
 
+    def scaled(self, factor: float) -> Product:
+        """Return the matrix multiplied by a number."""
+        return Product(self.left * np.float32(factor), self.right)
+
     def squared_norm(self) -> float:
         """Return the sum of the squared entries: of the components' lengths and angles, unless they cancel."""
         left, right = self.left.astype(np.float64), self.right.astype(np.float64)
@@ -98,6 +102,11 @@ class Factored:
                 else:
                     self._expanded[start:end] = tensor
         return self._expanded
+
+    def scaled(self, factor: float) -> Factored:
+        """Return the vector multiplied by a number."""
+        scaled = [t.scaled(factor) if isinstance(t, Product) else t * np.float32(factor) for t in self.tensors]
+        return Factored(scaled, self._bounds)
 
     def squared_norm(self) -> float:
         """Return the sum of the squared values."""

@@ -50,7 +50,10 @@ def compression_mod(
         max_model_bytes: Largest model whose tensors are allocated because the server says so.
 
     Returns:
-        A mod for ``ClientApp(mods=[compression_mod()])``. As the last of several it sees the app's own reply first.
+        A mod for ``ClientApp(mods=[compression_mod()])``. Put it first, which is outermost: the mods behind it see the
+        model that the app trains from, and its own reply before it is coded. Flower's privacy mods must stand there, as
+        in ``[compression_mod(), LocalDpMod(...)]``: then what is coded, and what error feedback keeps, is clipped and
+        has its noise already. In the other order they are given a frame, and answer with an error.
     """
     receiver = Receiver(initial, limits or FrameLimits(), max_model_bytes)
 

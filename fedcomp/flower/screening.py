@@ -57,6 +57,7 @@ class AcceptedUpdate:
         weight: Positive and finite: the client's say in a weighted mean.
         base: The global model, which the update is applied to. It is relative to what the client was sent, which may be
             what a downlink codec made of this one: its errors stay at the client.
+        is_clipped: Whether it came longer than allowed, and was scaled down.
     """
 
     reply: Message
@@ -64,6 +65,7 @@ class AcceptedUpdate:
     update: DecodedUpdate
     weight: float
     base: Model
+    is_clipped: bool = False
 
     def client_model(self) -> Model:
         """Return the client's model as the server sees it: a new full-size model."""
@@ -82,6 +84,7 @@ class Screening:
         budgets: Most bytes of a frame of each client that was asked; 0 for no limit.
         weighted_by: Key of the weight in a reply's metrics.
         limits: Caps for frames.
+        clip_norm: Longer updates are scaled down to this norm; infinity for none.
     """
 
     def __init__(
@@ -95,12 +98,13 @@ class Screening:
         budgets: Mapping[int, int],
         weighted_by: str,
         limits: FrameLimits,
+        clip_norm: float,
     ) -> None:
         self._run, self._round, self._codec = run, server_round, codec
         self._base, self._spec = base, ModelSpec.of(base)
         self._sent = sent
         self._budgets, self._answered = budgets, set[int]()
-        self._weighted_by, self._limits = weighted_by, limits
+        self._weighted_by, self._limits, self._clip_norm = weighted_by, limits, clip_norm
         self._moments: dict[tuple[int, ...], CodingContext] = {}
 
     def check(self, reply: Message) -> AcceptedUpdate:
@@ -117,7 +121,11 @@ class Screening:
         self._answered.add(sender)
         metrics = _only_metrics(reply)
         weight = self._weight(metrics)
-        return AcceptedUpdate(reply, metrics, self._decode(reply), weight, self._base)
+        update = self._decode(reply)
+        is_clipped = self._clip_norm != math.inf and (norm := update.norm()) > self._clip_norm
+        if is_clipped:
+            update = update.scaled(self._clip_norm / norm)
+        return AcceptedUpdate(reply, metrics, update, weight, self._base, is_clipped)
 
     def _decode(self, reply: Message) -> DecodedUpdate:
         if len(reply.content.array_records) != 1:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from logging import ERROR
 from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import RecordDict
 from flwr.common.logger import log
-from flwr.serverapp.strategy import Strategy
+from flwr.serverapp.strategy import (
+    DifferentialPrivacyClientSideAdaptiveClipping,
+    DifferentialPrivacyClientSideFixedClipping,
+    Strategy,
+)
 
 from fedcomp.codecs import ErrorFeedback, parse_codec
 from fedcomp.errors import FrameError, UsageError
@@ -43,7 +48,12 @@ class CompressedStrategy(Strategy):
 
     A strategy that starts from the weighted mean (FedAvg, FedAvgM, FedProx, FedAdam, FedYogi, FedAdagrad) receives
     that mean alone: every reply is folded in as it arrives, and memory does not grow with the number of clients.
-    Any other strategy (Krum, median, trimmed mean, differential privacy, your own) receives every decoded reply.
+    Any other strategy (Krum, median, trimmed mean, differential privacy, your own) receives every decoded reply, all
+    at once: memory is a full model for each client of a round.
+
+    Flower's strategies for differential privacy with clipping at the clients add noise for updates that are no longer
+    than their `clipping_norm`. With error feedback an update also holds what earlier ones left, so what clients clipped
+    is not what arrives: inside this strategy decoded updates are clipped once more, to that norm.
 
     A bad update is refused, counted under its reason and logged; it never ends the round. If fewer than
     `min_replies` updates are left, the round changes nothing.
@@ -66,6 +76,8 @@ class CompressedStrategy(Strategy):
         momentum_correction: DGC's momentum at the clients, see `ErrorFeedback`; 0 switches it off.
         seed: For the clients' stochastic stages.
         limits: Caps for what a client may send.
+        clip_update_norm: A decoded update with a larger Euclidean norm is scaled down to it, and counted; 0 switches it
+            off.
         min_replies: Fewest accepted updates for a step.
         on_update: Called with each accepted update, before it is forgotten.
         on_round: Called with the counts of each finished training round.
@@ -90,6 +102,7 @@ class CompressedStrategy(Strategy):
         momentum_correction: float = 0.0,
         seed: int = 0,
         limits: FrameLimits | None = None,
+        clip_update_norm: float = 0.0,
         min_replies: int = 1,
         on_update: Callable[[int, AcceptedUpdate], None] | None = None,
         on_round: Callable[[RoundTraffic], None] | None = None,
@@ -97,6 +110,8 @@ class CompressedStrategy(Strategy):
         ErrorFeedback(residual_decay, momentum_correction)  # raises what is out of range here, not at the clients
         if min_replies < 1:
             raise UsageError(f"min_replies is {min_replies}, expected 1 or more")
+        if not 0 <= clip_update_norm < math.inf:
+            raise UsageError(f"clip_update_norm is {clip_update_norm}, expected 0 or more")
         self.inner = inner
         self.codec = codec if codec == NO_CODEC else str(parse_codec(codec))
         if codec != NO_CODEC:
@@ -117,7 +132,7 @@ class CompressedStrategy(Strategy):
         self._sent: SentModels = self.downlink or Broadcast(self._initial)
         self.residual_decay, self.momentum_correction = residual_decay, momentum_correction
         self.seed, self.min_replies = seed, min_replies
-        self.limits = limits or FrameLimits()
+        self.limits, self.clip_update_norm = limits or FrameLimits(), clip_update_norm
         self._on_update, self._on_round = on_update, on_round
         self._acknowledged: dict[int, int] = {}
         self._screening: Screening | None = None
@@ -153,6 +168,7 @@ class CompressedStrategy(Strategy):
             budgets=budgets,
             weighted_by=_weighted_by(self.inner),
             limits=self.limits,
+            clip_norm=min(self.clip_update_norm or math.inf, _norm_at_clients(self.inner)),
         )
         for message in messages:
             client = message.metadata.dst_node_id
@@ -260,6 +276,7 @@ class CompressedStrategy(Strategy):
                 self._refuse(sender, "unexpected", error)
                 continue
             self._traffic.accepted += 1
+            self._traffic.clipped += update.is_clipped
             self._sent.acknowledge(sender)
             if self._on_update:
                 self._on_update(self._traffic.round, update)
@@ -288,6 +305,13 @@ def _weighted_by(strategy: Strategy) -> str:
     while isinstance(wrapped := getattr(strategy, "strategy", None), Strategy):
         strategy = wrapped
     return str(getattr(strategy, "weighted_by_key", "num-examples"))
+
+
+def _norm_at_clients(strategy: Strategy) -> float:
+    """Return the norm that a strategy trusts its clients to clip to, infinity if it does not."""
+    if isinstance(strategy, DifferentialPrivacyClientSideFixedClipping | DifferentialPrivacyClientSideAdaptiveClipping):
+        return float(strategy.clipping_norm)
+    return math.inf
 
 
 def _with_types_of(base: Model, arrays: ArrayRecord) -> ArrayRecord:
