@@ -61,6 +61,7 @@ def test_every_field_is_described():
         ({"network": "lte", "availability": "nightly"}, "availability is 'nightly'.*neither diurnal"),
         ({"dropout": 0.1}, "dropout and availability are of a simulated network: set network"),
         ({"availability": "diurnal"}, "set network"),
+        ({"frame-keys": "keys", "codec": "none"}, "frame-keys seal frames, but codec none sends plain arrays"),
         ({"clip-update-norm": 5.0, "max-update-norm": 5.0}, "clip-update-norm 5.0 is nothing below max-update-norm"),
         ({"network": "lte", "dropout": 1.0}, "dropout is 1.0.*less than 1"),
     ],

@@ -24,6 +24,7 @@ class CompressionOrder:
         acknowledged: The last round of which the server took this client's update, 0 if none.
         budget: Most bytes of the update's frame; 0 for no limit.
         references: Fingerprints of earlier models, which this client holds, that the frame shall be coded with.
+        is_authenticated: Whether the frame must be sealed with this client's key.
     """
 
     codec: str
@@ -33,4 +34,5 @@ class CompressionOrder:
     momentum_correction: float
     acknowledged: int
     budget: int = 0
+    is_authenticated: bool = False
     references: tuple[int, ...] = ()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
     from flwr.serverapp import Grid
 
+    from fedcomp.flower.authentication import FrameKeys
     from fedcomp.flower.budget import Budget
     from fedcomp.flower.downlink import SentModels
     from fedcomp.flower.screening import AcceptedUpdate
@@ -78,6 +79,7 @@ class CompressedStrategy(Strategy):
         limits: Caps for what a client may send.
         clip_update_norm: A decoded update with a larger Euclidean norm is scaled down to it, and counted; 0 switches it
             off.
+        authenticate: The clients' keys: then an update counts only with the tag of one of them. Not for plain arrays.
         min_replies: Fewest accepted updates for a step.
         on_update: Called with each accepted update, before it is forgotten.
         on_round: Called with the counts of each finished training round.
@@ -103,6 +105,7 @@ class CompressedStrategy(Strategy):
         seed: int = 0,
         limits: FrameLimits | None = None,
         clip_update_norm: float = 0.0,
+        authenticate: FrameKeys | None = None,
         min_replies: int = 1,
         on_update: Callable[[int, AcceptedUpdate], None] | None = None,
         on_round: Callable[[RoundTraffic], None] | None = None,
@@ -110,6 +113,8 @@ class CompressedStrategy(Strategy):
         ErrorFeedback(residual_decay, momentum_correction)  # raises what is out of range here, not at the clients
         if min_replies < 1:
             raise UsageError(f"min_replies is {min_replies}, expected 1 or more")
+        if authenticate and codec == NO_CODEC:
+            raise UsageError("plain arrays have no frame to authenticate: set codec, such as lossless")
         if not 0 <= clip_update_norm < math.inf:
             raise UsageError(f"clip_update_norm is {clip_update_norm}, expected 0 or more")
         self.inner = inner
@@ -134,6 +139,7 @@ class CompressedStrategy(Strategy):
         self.seed, self.min_replies = seed, min_replies
         self.limits, self.clip_update_norm = limits or FrameLimits(), clip_update_norm
         self._on_update, self._on_round = on_update, on_round
+        self._keys = authenticate
         self._acknowledged: dict[int, int] = {}
         self._screening: Screening | None = None
         self._base: Model = {}
@@ -155,41 +161,40 @@ class CompressedStrategy(Strategy):
         self._base, self._dense_bytes = to_model(broadcast), num_bytes(broadcast)
         run = str(messages[0].metadata.run_id)
         self._sent.begin(run, server_round, self._base)
-        budgets = {
-            message.metadata.dst_node_id: granted(self.uplink_budget, server_round, message.metadata.dst_node_id)
-            for message in messages
-        }
-        self._screening = Screening(
-            run=run,
-            server_round=server_round,
-            codec=self.codec,
-            base=self._base,
-            sent=self._sent,
-            budgets=budgets,
-            weighted_by=_weighted_by(self.inner),
-            limits=self.limits,
-            clip_norm=min(self.clip_update_norm or math.inf, _norm_at_clients(self.inner)),
-        )
+        orders = {}
         for message in messages:
             client = message.metadata.dst_node_id
             model = self._sent.send(client)
-            order = CompressionOrder(
+            orders[client] = CompressionOrder(
                 codec=self.codec,
                 seed=self.seed,
                 round=server_round,
                 residual_decay=self.residual_decay,
                 momentum_correction=self.momentum_correction,
                 acknowledged=self._acknowledged.get(client, 0),
-                budget=budgets[client],
+                budget=granted(self.uplink_budget, server_round, client),
                 references=self._references(client),
+                is_authenticated=self._keys is not None,
             )
             # Stock strategies give all messages the same RecordDict: make one for each.
-            message.content = RecordDict({**message.content, ORDER_KEY: write_order(order)})
+            message.content = RecordDict({**message.content, ORDER_KEY: write_order(orders[client])})
             if model:
                 message.content[MODEL_KEY] = write_order(model[0])
                 message.content[only_array_record(message.content)[0]] = model[1]
             self._traffic.downlink_bytes += num_bytes(only_array_record(message.content)[1])
             self._traffic.dense_downlink_bytes += self._dense_bytes
+        self._screening = Screening(
+            run=run,
+            server_round=server_round,
+            codec=self.codec,
+            base=self._base,
+            sent=self._sent,
+            orders=orders,
+            weighted_by=_weighted_by(self.inner),
+            limits=self.limits,
+            clip_norm=min(self.clip_update_norm or math.inf, _norm_at_clients(self.inner)),
+            keys=self._keys,
+        )
         return messages
 
     def aggregate_train(
