@@ -23,7 +23,7 @@ RESOLVED_KEYS = ("precision", "memory-format")
 """What the server measures once where it says ``auto``, and then orders from every client."""
 IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, FLIP_OK_KEY = "image-shape", "num-classes", "flip-ok"
 """What the server tells its clients of the data: one with data of its own can not know how many classes there are."""
-_RESUME_KEYS = ("out-dir", "resume", "data-dir", "client-timeout", "round-timeout", "client-wait")
+_RESUME_KEYS = ("out-dir", "resume", "data-dir", "frame-keys", "client-timeout", "round-timeout", "client-wait")
 """What may change when a run is resumed: where things are, and how patient it is."""
 
 
@@ -129,6 +129,10 @@ class RunConfig(BaseModel):
     residual_decay: float = Field(1.0, ge=0, le=1, description="error feedback: what of a residual survives; 0 is off")
     momentum_correction: float = Field(0.0, ge=0, lt=1, description="DGC's momentum over a client's updates; 0 is off")
     max_update_norm: float = Field(0.0, ge=0, description="an update with a larger norm is refused; 0 is off")
+    frame_keys: str = Field("", description="folder of the clients' frame keys: only updates sealed by one count")
+    clip_update_norm: float = Field(
+        0.0, ge=0, description="an update with a larger norm is scaled down to it; 0 is off"
+    )
     max_frame_bytes: int = Field(0, ge=0, description="a longer frame is refused; 0 is the library's cap")
 
     teacher: Literal["none", "global", "ensemble"] = Field("ensemble", description="who teaches the student")
@@ -221,6 +225,12 @@ class RunConfig(BaseModel):
             ),
             f"min-replies is {self.min_replies}, but a round has {self.clients_per_round} clients": (
                 self.min_replies > self.clients_per_round
+            ),
+            f"clip-update-norm {self.clip_update_norm} is nothing below max-update-norm {self.max_update_norm}": (
+                self.max_update_norm and self.clip_update_norm >= self.max_update_norm
+            ),
+            "frame-keys seal frames, but codec none sends plain arrays: set codec, such as lossless": (
+                self.frame_keys and self.codec == NO_CODEC
             ),
             "server-bandwidth, dropout and availability are of a simulated network: set network": (
                 not self.network and bool(self.server_bandwidth or self.dropout or self.availability)

@@ -61,6 +61,8 @@ def test_every_field_is_described():
         ({"network": "lte", "availability": "nightly"}, "availability is 'nightly'.*neither diurnal"),
         ({"dropout": 0.1}, "dropout and availability are of a simulated network: set network"),
         ({"availability": "diurnal"}, "set network"),
+        ({"frame-keys": "keys", "codec": "none"}, "frame-keys seal frames, but codec none sends plain arrays"),
+        ({"clip-update-norm": 5.0, "max-update-norm": 5.0}, "clip-update-norm 5.0 is nothing below max-update-norm"),
         ({"network": "lte", "dropout": 1.0}, "dropout is 1.0.*less than 1"),
     ],
 )
@@ -94,6 +96,8 @@ def test_all_impossible_pairs_are_named_at_once():
         {"network": "fibre:0.2 lte:0.8", "dropout": 0.1, "availability": "diurnal:6", "round-deadline": 9.0},
         {"network": "lora", "availability": "no/such/trace.csv"},
         {"round-deadline": 30.0, "round-timeout": 20.0},
+        {"clip-update-norm": 5.0},
+        {"clip-update-norm": 5.0, "max-update-norm": 50.0},
     ],
 )
 def test_pairs_at_the_border_are_possible(mapping):

@@ -21,14 +21,18 @@ class Memory(NamedTuple):
     peak: int
 
 
-def peak_memory(act: Callable[[], object], *, repeats: int = _REPEATS) -> int | None:
+def peak_memory(
+    act: Callable[[], object], prepare: Callable[[], object] = lambda: None, *, repeats: int = _REPEATS
+) -> int | None:
     """Return by how many bytes the process grew, at most, while `act` ran; None where the system does not tell.
+
+    What `prepare` does before each call is not counted.
 
     It is the kernel's own count of resident memory. The peak is reset before each of some calls, and what was freed
     before is given back first, so that what `act` uses again counts as its own.
     """
     try:
-        return max(_grown(act) for _ in range(repeats))
+        return max(_grown(act, prepare) for _ in range(repeats))
     except (OSError, AttributeError):
         return None
 
@@ -45,7 +49,8 @@ def read_memory(process_id: int) -> Memory:
     return Memory(*(int(found[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM")))
 
 
-def _grown(act: Callable[[], object]) -> int:
+def _grown(act: Callable[[], object], prepare: Callable[[], object]) -> int:
+    prepare()
     ctypes.CDLL(None).malloc_trim(0)
     reset_peak(os.getpid())
     before = read_memory(os.getpid()).now

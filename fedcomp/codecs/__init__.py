@@ -12,6 +12,7 @@ from fedcomp.codecs.feedback import ErrorFeedback
 from fedcomp.codecs.ledger import ByteLedger
 from fedcomp.codecs.parse import parse_codec
 from fedcomp.codecs.pipeline import Codec, EncodedUpdate
+from fedcomp.codecs.products import ProductSum
 from fedcomp.codecs.registry import PRESETS
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DecodedUpdate",
     "EncodedUpdate",
     "ErrorFeedback",
+    "ProductSum",
     "decode",
     "decode_update",
     "parse_codec",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -43,8 +43,7 @@ class CodingContext:
     @cached_property
     def binding(self) -> Binding:
         """The context's fingerprints, as they travel."""
-        base = _fingerprint(self.base, *map(fingerprint_model, self.references)) if self.references else self.base
-        return Binding(round=self.round, origin=_fingerprint(self.run, self.sender), base=base)
+        return Binding(round=self.round, origin=_fingerprint(self.run, self.sender), base=self._models)
 
     def check(self, found: Binding) -> None:
         """Raise `StaleFrame` unless a frame was made in this very context."""
@@ -69,6 +68,17 @@ class CodingContext:
             known = Known(tuple(now - group.flatten(earlier, "float32") for earlier in self.references), group.cuts)
             self._known[group.tensors] = known
         return known
+
+    def sent_by(self, sender: str) -> CodingContext:
+        """Return the same moment for another sender; what follows from the models alone is worked out once for all."""
+        other = replace(self, sender=sender)
+        other.__dict__.update(_known=self._known, _models=self._models)
+        return other
+
+    @cached_property
+    def _models(self) -> int:
+        """Fingerprint of base and references."""
+        return _fingerprint(self.base, *map(fingerprint_model, self.references)) if self.references else self.base
 
     @cached_property
     def _known(self) -> dict[object, Known]:

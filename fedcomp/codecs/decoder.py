@@ -13,9 +13,10 @@ from fedcomp.codecs.groups import Cuts
 from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.layout import layout_of
 from fedcomp.codecs.positions import draw_positions
+from fedcomp.codecs.products import Factored
 from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS, TRANSFORMS
 from fedcomp.codecs.sections import decode_positions, decode_signs, decode_values
-from fedcomp.codecs.stage import ArraySpec
+from fedcomp.codecs.stage import ArraySpec, Factoring
 from fedcomp.codecs.trainable import Trainable
 from fedcomp.errors import FrameMalformed, InvalidValues, SpecMismatch
 from fedcomp.wire import FrameLimits, SectionKind, read_frame
@@ -83,15 +84,16 @@ def decode_update(
     kept = arrays[SectionKind.KEPT_FLOATS].astype(np.float32)
     if not np.isfinite(kept).all():
         raise InvalidValues("kept floats hold NaN or infinity")
-    values = _dequantize(stages, arrays, cuts, known)
+    coded = _dequantize(stages, arrays, cuts, known)
     if stages.octaves is not None:
         if len(stages.octaves) != len(layout.coded.tensors):
             raise FrameMalformed(f"{len(stages.octaves)} gains for {len(layout.coded.tensors)} tensors")
-        values = multiply_tensors(values, cuts.tensors, stages.octaves, sign=-1)
+        values = coded.expand() if isinstance(coded, Factored) else coded
+        coded = multiply_tensors(values, cuts.tensors, stages.octaves, sign=-1)
     update = DecodedUpdate(
         layout=layout,
         positions=positions,
-        values=values,
+        coded=coded,
         bounds=cuts.tensors,
         kept=kept,
         integers=arrays[SectionKind.KEPT_INTS],
@@ -111,12 +113,19 @@ def decode_transformed(data: bytes, spec: ModelSpec) -> NDArray | None:
     return stages.quantizer.dequantize(arrays, stages.transform.cuts_after(layout.coded.cuts, stages.key))
 
 
-def _dequantize(stages: _Stages, arrays: Arrays, cuts: Cuts, known: Known | None) -> NDArray:
+def _dequantize(stages: _Stages, arrays: Arrays, cuts: Cuts, known: Known | None) -> NDArray | Factored:
+    """Return the values, every one finite; as products, where they came as such and are of a usual size."""
     if stages.transform is None:
         return stages.quantizer.dequantize(arrays, cuts)
     transformed = stages.quantizer.dequantize(arrays, stages.transform.cuts_after(cuts, stages.key))
     with np.errstate(over="ignore", invalid="ignore"):
-        values = stages.transform.invert(transformed, cuts, stages.key, known)
+        if isinstance(stages.transform, Factoring):
+            factored = stages.transform.factor(transformed, cuts, stages.key, known)
+            if factored.is_small:
+                return factored
+            values = factored.expand()
+        else:
+            values = stages.transform.invert(transformed, cuts, stages.key, known)
     if not np.isfinite(values).all():
         raise InvalidValues(f"values become infinite behind {stages.transform.name}")
     return values

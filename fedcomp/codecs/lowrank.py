@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from fedcomp.codecs.groups import PIECE, Cuts
+from fedcomp.codecs.groups import Cuts
 from fedcomp.codecs.known import Directions, count_directions
+from fedcomp.codecs.products import Factored, Product
 from fedcomp.codecs.stage import check_parameters, parameter
 from fedcomp.codecs.subspace import expand, leading_components, project
 from fedcomp.errors import MissingContext
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.random import Generator
 
     from fedcomp.codecs.groups import Matrix
@@ -87,7 +87,7 @@ class LowRank:
         factors = np.empty(self.cuts_after(cuts, key).size, np.float32)
         if known or (previous is not None and previous.size != factors.size):
             previous = None
-        for block in _blocks(cuts, key):
+        for block in _blocks(cuts.matrices, key):
             if not block.is_factored:
                 factors[block.factors] = values[block.values]
                 continue
@@ -111,30 +111,27 @@ class LowRank:
 
         Coefficients are a tensor of their own.
         """
-        tensors, channels = [0], [np.zeros(1, np.int64)]
-        for block in _blocks(cuts, key):
-            start = block.factors.start
-            for rows, columns in block.shapes:
-                end = start + rows * columns
-                tensors.append(end)
-                channels.append(np.arange(start + columns, end + 1, columns or 1))
-                start = end
-        return Cuts(np.array(tensors, np.int64), np.concatenate(channels))
+        return _cuts_of_factors(cuts.matrices, key)
 
     @classmethod
     def invert(cls, values: NDArray, cuts: Cuts, key: tuple[int, ...], known: Known | None) -> NDArray:
         """Add the outer products up."""
+        return cls.factor(values, cuts, key, known).expand()
+
+    @classmethod
+    def factor(cls, values: NDArray, cuts: Cuts, key: tuple[int, ...], known: Known | None) -> Factored:
+        """Return what `invert` does, not yet expanded."""
         _check_references(key, known)
-        restored = np.empty(cuts.size, np.float32)
-        for block in _blocks(cuts, key):
+        tensors: list[Product | NDArray] = []
+        for block in _blocks(cuts.matrices, key):
             if block.is_factored:
                 directions = block.directions(known)
                 left = block.left(values).read(directions.left)
                 right = block.right(values).read(directions.right)
-                _add_products(left, right, out=restored[block.values].reshape(block.matrix.rows, block.matrix.columns))
+                tensors.append(Product.of_components(left, right))
             else:
-                restored[block.values] = values[block.factors]
-        return restored
+                tensors.append(values[block.factors])
+        return Factored(tensors, cuts.tensors)
 
     @classmethod
     def parse_wire(cls, args: tuple[int, ...]) -> tuple[int, ...]:
@@ -213,39 +210,37 @@ class _Block(NamedTuple):
         return _Vectors(along.reshape(self.rank, -1), beside.reshape(self.rank, length))
 
 
-def _blocks(cuts: Cuts, key: tuple[int, ...]) -> Iterator[_Block]:
-    """Yield the tensors, and where each one's vectors are."""
+@functools.lru_cache(maxsize=64)
+def _blocks(matrices: tuple[Matrix, ...], key: tuple[int, ...]) -> tuple[_Block, ...]:
+    """Return the tensors, and where each one's vectors are."""
     most, each, num_references = (*key, 0, 0)[:3]
-    position = 0
-    for matrix in cuts.matrices:
+    blocks, position = [], 0
+    for matrix in matrices:
         rows, columns = matrix.rows, matrix.columns
         rank, sides, size = min(most, rows, columns), (0, 0), rows * columns
         is_factored = min(rows, columns) > 1
         if is_factored:
             sides = count_directions((rows, columns), each, num_references)
             size = rank * (rows + columns + sum(sides))
-        yield _Block(matrix, slice(position, position + size), is_factored, rank, sides, each)
+        blocks.append(_Block(matrix, slice(position, position + size), is_factored, rank, sides, each))
         position += size
+    return tuple(blocks)
+
+
+@functools.lru_cache(maxsize=64)
+def _cuts_of_factors(matrices: tuple[Matrix, ...], key: tuple[int, ...]) -> Cuts:
+    tensors, channels = [0], [np.zeros(1, np.int64)]
+    for block in _blocks(matrices, key):
+        start = block.factors.start
+        for rows, columns in block.shapes:
+            end = start + rows * columns
+            tensors.append(end)
+            channels.append(np.arange(start + columns, end + 1, columns or 1))
+            start = end
+    return Cuts(np.array(tensors, np.int64), np.concatenate(channels))
 
 
 def _check_references(key: tuple[int, ...], known: Known | None) -> None:
     used, held = (*key, 0, 0)[2], len(known.moved) if known else 0
     if used and used != held:
         raise MissingContext(f"frame makes use of {used} earlier models, the receiver was given {held}")
-
-
-def _add_products(left: NDArray, right: NDArray, out: NDArray) -> None:
-    """Write the sum of the components' outer products, in pieces that stay in the cache.
-
-    A component's singular value is the geometric mean of its vectors' lengths: one of the two is divided by it.
-    """
-    lengths = [np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1)) for vectors in (left, right)]
-    singular = np.sqrt(lengths[0]) * np.sqrt(lengths[1])
-    used = np.flatnonzero(singular)
-    scaled = (left[used] / singular[used, np.newaxis]).astype(np.float32)
-    step = max(1, PIECE // out.shape[1])
-    for first in range(0, out.shape[0], step):
-        rows = slice(first, first + step)
-        out[rows] = 0
-        for a, b in zip(scaled, right[used], strict=True):
-            out[rows] += a[rows, np.newaxis] * b

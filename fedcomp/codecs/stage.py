@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from fedcomp.codecs.groups import Cuts
     from fedcomp.codecs.known import Known
+    from fedcomp.codecs.products import Factored
     from fedcomp.types import NDArray
     from fedcomp.wire import SectionKind
 
@@ -204,6 +205,16 @@ class Fitted(Protocol):
 
     def fitted(self, values: NDArray) -> Self:
         """Return the stage as it is for these values."""
+        ...
+
+
+@runtime_checkable
+class Factoring(Protocol):
+    """A transform that comes back to products, which many receivers need not expand."""
+
+    @classmethod
+    def factor(cls, values: NDArray, cuts: Cuts, key: tuple[int, ...], known: Known | None) -> Factored:
+        """Return what `invert` returns when it is expanded."""
         ...
 
 

@@ -13,6 +13,7 @@ The way of an update: `mod` (difference, error feedback, codec) -> one Array of 
 come. `resumable` and `checkpoint`: how a run goes on after a kill.
 """
 
+from fedcomp.flower.authentication import FrameKey, FrameKeys
 from fedcomp.flower.budget import Budget, GrowingBudget
 from fedcomp.flower.checkpoint import CheckpointFolder, StatefulGrid
 from fedcomp.flower.client_state import keep_state_mod
@@ -32,6 +33,8 @@ __all__ = [
     "Budget",
     "CheckpointFolder",
     "CompressedStrategy",
+    "FrameKey",
+    "FrameKeys",
     "GrowingBudget",
     "ResumableStrategy",
     "RoundTraffic",

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedcomp.codecs import ProductSum
+
 if TYPE_CHECKING:
     from fedcomp.codecs import DecodedUpdate
     from fedcomp.types import Model, NDArray
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
 class WeightedMean:
     """``base + sum(weight * update) / sum(weight)``.
 
-    Sums are float64, so the order of arrival changes nothing beyond their last bits. Memory is two float32 models,
-    however many updates arrive.
+    Sums are float64, so the order of arrival changes nothing beyond the last bits of a float32 model. Updates that came
+    as products are expanded some at a time, in that order; see `ProductSum`. Memory is two float32 models and the
+    factors of a few updates, however many arrive.
 
     Args:
         base: The global model that the updates are relative to.
@@ -24,17 +27,19 @@ class WeightedMean:
     def __init__(self, base: Model) -> None:
         self._base = base
         self._sums = {name: np.zeros(values.size) for name, values in base.items()}
+        self._products = ProductSum(self._sums)
         self.total_weight = 0.0
         self.count = 0
 
     def add(self, update: DecodedUpdate, weight: float) -> None:
         """Fold one update in; `weight` is positive and finite."""
-        update.add_to(self._sums, weight)
+        update.add_to(self._sums, weight, self._products)
         self.total_weight += weight
         self.count += 1
 
     def model(self) -> Model:
         """Return the mean of the clients' models, in the base's types; at least one update must have come."""
+        self._products.flush()
         return {name: self._mean(name, base) for name, base in self._base.items()}
 
     def _mean(self, name: str, base: NDArray) -> NDArray:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from flwr.app import Message, MessageType
 
 from fedcomp.codecs import CodingContext, ErrorFeedback, decode, parse_codec
-from fedcomp.errors import FrameError
+from fedcomp.errors import FrameError, UsageError
+from fedcomp.flower.authentication import FrameKey, Moment, digest_model, seal, size_of_seal
 from fedcomp.flower.lineage import forget_other_lineages, sign_with
 from fedcomp.flower.memory import recall, remember
 from fedcomp.flower.model_order import to_error
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 BUDGET_KEY = "uplink-budget-bytes"
 """A key of a client's node configuration: the most bytes of an update that its own link bears."""
+FRAME_KEY = "frame-key"
+"""Another one: the file of this client's `FrameKey`, for servers that ask for sealed frames."""
 
 
 def compression_mod(
@@ -51,7 +54,10 @@ def compression_mod(
         max_model_bytes: Largest model whose tensors are allocated because the server says so.
 
     Returns:
-        A mod for ``ClientApp(mods=[compression_mod()])``. As the last of several it sees the app's own reply first.
+        A mod for ``ClientApp(mods=[compression_mod()])``. Put it first, which is outermost: the mods behind it see the
+        model that the app trains from, and its own reply before it is coded. Flower's privacy mods must stand there, as
+        in ``[compression_mod(), LocalDpMod(...)]``: then what is coded, and what error feedback keeps, is clipped and
+        has its noise already. In the other order they are given a frame, and answer with an error.
     """
     receiver = Receiver(initial, limits or FrameLimits(), max_model_bytes)
 
@@ -92,6 +98,7 @@ def _compress_reply(
         model=base,
         references=references,
     )
+    secret = _frame_key(context) if order.is_authenticated else None
     reply = call_next(message, context)
     if reply.has_error():
         return reply
@@ -112,7 +119,7 @@ def _compress_reply(
         context=moment,
         previous=memory.frame,
         fresh=velocity,
-        budget=_budget(order, context),
+        budget=_budget(order, context, size_of_seal(secret) if secret else 0),
     ).frame
     is_needed = feedback.decay or feedback.momentum
     if is_needed or not codec.is_stateless:
@@ -124,12 +131,21 @@ def _compress_reply(
             velocity=velocity if feedback.momentum else None,
             received=decode(frame, ModelSpec.of(delta), context=moment) if is_needed and references else None,
         )
+    if secret:
+        here = Moment(message.metadata.dst_node_id, order, digest_model(base), reply.content)
+        frame = seal(frame, secret, here)
     reply.content[key] = frame_to_record(frame)
     return reply
 
 
-def _budget(order: CompressionOrder, context: Context) -> int | None:
+def _frame_key(context: Context) -> FrameKey:
+    if not (path := context.node_config.get(FRAME_KEY)):
+        raise UsageError(f"the server asks for sealed frames, but this client's node configuration has no {FRAME_KEY}")
+    return FrameKey.read(str(path))
+
+
+def _budget(order: CompressionOrder, context: Context, size_of_seal: int) -> int | None:
     """Return the most bytes of a frame: of what the server grants and what this client's own link bears the less."""
     own = context.node_config.get(BUDGET_KEY, 0)
     limits = [limit for limit in (order.budget, own) if isinstance(limit, int) and limit > 0]
-    return min(limits, default=None)
+    return min(limits) - size_of_seal if limits else None

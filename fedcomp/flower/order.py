@@ -25,6 +25,7 @@ class CompressionOrder:
         lineage: Names the training; see `lineage`.
         budget: Most bytes of the update's frame; 0 for no limit.
         references: Fingerprints of earlier models, which this client holds, that the frame shall be coded with.
+        is_authenticated: Whether the frame must be sealed with this client's key.
     """
 
     codec: str
@@ -35,4 +36,5 @@ class CompressionOrder:
     acknowledged: int
     lineage: str
     budget: int = 0
+    is_authenticated: bool = False
     references: tuple[int, ...] = ()

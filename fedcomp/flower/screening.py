@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fedcomp.codecs import CodingContext, DecodedUpdate, decode_update, parse_codec
 from fedcomp.errors import FrameError, FrameTooLarge, InvalidValues
+from fedcomp.flower.authentication import LARGEST_SEAL, Moment, digest_model, unseal
 from fedcomp.flower.order import NO_CODEC
 from fedcomp.flower.records import frame_from_record, plain_model_from_record
 from fedcomp.types import ModelSpec, add_delta, subtract_models
@@ -17,13 +18,17 @@ if TYPE_CHECKING:
 
     from flwr.app import Message, MetricRecord
 
+    from fedcomp.flower.authentication import FrameKeys
     from fedcomp.flower.downlink import SentModels
+    from fedcomp.flower.order import CompressionOrder
     from fedcomp.types import Model
     from fedcomp.wire import FrameLimits
 
 
 MAX_WEIGHT = 1e9
 """Most examples that a client may say it trained on: sums of weighted updates stay finite in float32."""
+_MOST_MOMENTS = 4
+"""Each keeps a few vectors of the model's size."""
 
 
 class ReplyMalformed(FrameError):
@@ -55,6 +60,7 @@ class AcceptedUpdate:
         weight: Positive, at most `MAX_WEIGHT`: the client's say in a weighted mean.
         base: The global model, which the update is applied to. It is relative to what the client was sent, which may be
             what a downlink codec made of this one: its errors stay at the client.
+        is_clipped: Whether it came longer than allowed, and was scaled down.
     """
 
     reply: Message
@@ -62,6 +68,7 @@ class AcceptedUpdate:
     update: DecodedUpdate
     weight: float
     base: Model
+    is_clipped: bool = False
 
     def client_model(self) -> Model:
         """Return the client's model as the server sees it: a new full-size model."""
@@ -77,9 +84,11 @@ class Screening:
         codec: Codec text that clients were ordered to use, or `NO_CODEC`.
         base: The global model.
         sent: What each client was sent of it.
-        budgets: Most bytes of a frame of each client that was asked; 0 for no limit.
+        orders: What each client was asked for.
         weighted_by: Key of the weight in a reply's metrics.
         limits: Caps for frames.
+        clip_norm: Longer updates are scaled down to this norm; infinity for none.
+        keys: Of all clients, whose frames must be sealed; None if they are not.
     """
 
     def __init__(
@@ -90,15 +99,20 @@ class Screening:
         codec: str,
         base: Model,
         sent: SentModels,
-        budgets: Mapping[int, int],
+        orders: Mapping[int, CompressionOrder],
         weighted_by: str,
         limits: FrameLimits,
+        clip_norm: float,
+        keys: FrameKeys | None,
     ) -> None:
         self._run, self._round, self._codec = run, server_round, codec
         self._base, self._spec = base, ModelSpec.of(base)
         self._sent = sent
-        self._budgets, self._answered = budgets, set[int]()
-        self._weighted_by, self._limits = weighted_by, limits
+        self._orders, self._answered = orders, set[int]()
+        self._keys, self._names = keys, set[str]()
+        self._digests: dict[int, str] = {}
+        self._weighted_by, self._limits, self._clip_norm = weighted_by, limits, clip_norm
+        self._moments: dict[tuple[int, ...], CodingContext] = {}
 
     def check(self, reply: Message) -> AcceptedUpdate:
         """Check one reply.
@@ -107,14 +121,18 @@ class Screening:
             FrameError: It was refused; `reason` says why.
         """
         sender = reply.metadata.src_node_id
-        if sender not in self._budgets:
+        if sender not in self._orders:
             raise Uninvited(f"node {sender} was not asked in round {self._round}")
         if sender in self._answered:
             raise Replayed(f"node {sender} has already answered in round {self._round}")
         self._answered.add(sender)
         metrics = _only_metrics(reply)
         weight = self._weight(metrics)
-        return AcceptedUpdate(reply, metrics, self._decode(reply), weight, self._base)
+        update = self._decode(reply)
+        is_clipped = self._clip_norm != math.inf and (norm := update.norm()) > self._clip_norm
+        if is_clipped:
+            update = update.scaled(self._clip_norm / norm)
+        return AcceptedUpdate(reply, metrics, update, weight, self._base, is_clipped)
 
     def _decode(self, reply: Message) -> DecodedUpdate:
         if len(reply.content.array_records) != 1:
@@ -126,19 +144,44 @@ class Screening:
             update = DecodedUpdate.from_delta(subtract_models(model, self._sent.model(sender)))
             update.check_norm(self._limits.max_norm)
             return update
-        references = tuple(reference.model for reference in self._sent.references(sender))
-        moment = CodingContext(
-            run=self._run,
-            sender=str(sender),
-            round=self._round,
-            base=self._sent.fingerprint(sender),
-            model=self._sent.model(sender) if references else None,
-            references=references,
-        )
         frame, codec = frame_from_record(record), parse_codec(self._codec)
-        if (budget := self._budgets[sender]) and len(frame) > budget:
+        if (budget := self._orders[sender].budget) and len(frame) > budget:
             raise FrameTooLarge(f"frame has {len(frame)} bytes, its budget is {budget}")
-        return decode_update(frame, self._spec, context=moment, limits=self._limits, codec=codec)
+        if self._keys:
+            frame = self._unseal(frame, reply, self._keys)
+        return decode_update(frame, self._spec, context=self._moment(sender), limits=self._limits, codec=codec)
+
+    def _unseal(self, sealed: bytes, reply: Message, keys: FrameKeys) -> bytes:
+        """Return the frame of a client that has not answered yet under another node id."""
+        if len(sealed) > self._limits.max_frame_bytes + LARGEST_SEAL:
+            raise FrameTooLarge(f"sealed frame has {len(sealed)} bytes, more than {self._limits.max_frame_bytes}")
+        sender = reply.metadata.src_node_id
+        fingerprint = self._sent.fingerprint(sender)
+        if fingerprint not in self._digests:
+            self._digests[fingerprint] = digest_model(self._sent.model(sender))
+        moment = Moment(sender, self._orders[sender], self._digests[fingerprint], reply.content)
+        frame, name = unseal(sealed, keys, moment)
+        if name in self._names:
+            raise Replayed(f"key {name!r} has already answered in round {self._round}, for another node")
+        self._names.add(name)
+        return frame
+
+    def _moment(self, sender: int) -> CodingContext:
+        """Return what a sender's frame must be made in; those that hold the same models share what is known of them."""
+        references = self._sent.references(sender)
+        held = (self._sent.fingerprint(sender), *(reference.fingerprint for reference in references))
+        if held not in self._moments:
+            if len(self._moments) == _MOST_MOMENTS:
+                del self._moments[next(iter(self._moments))]
+            self._moments[held] = CodingContext(
+                run=self._run,
+                sender="",
+                round=self._round,
+                base=self._sent.fingerprint(sender),
+                model=self._sent.model(sender) if references else None,
+                references=tuple(reference.model for reference in references),
+            )
+        return self._moments[held].sent_by(str(sender))
 
     def _weight(self, metrics: MetricRecord) -> float:
         for name, value in metrics.items():

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from logging import ERROR
 from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import RecordDict
 from flwr.common.logger import log
-from flwr.serverapp.strategy import Strategy
+from flwr.serverapp.strategy import (
+    DifferentialPrivacyClientSideAdaptiveClipping,
+    DifferentialPrivacyClientSideFixedClipping,
+    Strategy,
+)
 
 from fedcomp.codecs import ErrorFeedback, parse_codec
 from fedcomp.errors import FrameError, UsageError
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
     from flwr.serverapp import Grid
 
+    from fedcomp.flower.authentication import FrameKeys
     from fedcomp.flower.budget import Budget
     from fedcomp.flower.downlink import SentModels
     from fedcomp.flower.screening import AcceptedUpdate
@@ -44,7 +50,12 @@ class CompressedStrategy(Strategy):
 
     A strategy that starts from the weighted mean (FedAvg, FedAvgM, FedProx, FedAdam, FedYogi, FedAdagrad) receives
     that mean alone: every reply is folded in as it arrives, and memory does not grow with the number of clients.
-    Any other strategy (Krum, median, trimmed mean, differential privacy, your own) receives every decoded reply.
+    Any other strategy (Krum, median, trimmed mean, differential privacy, your own) receives every decoded reply, all
+    at once: memory is a full model for each client of a round.
+
+    Flower's strategies for differential privacy with clipping at the clients add noise for updates that are no longer
+    than their `clipping_norm`. With error feedback an update also holds what earlier ones left, so what clients clipped
+    is not what arrives: inside this strategy decoded updates are clipped once more, to that norm.
 
     A bad update is refused, counted under its reason and logged; it never ends the round. If fewer than
     `min_replies` updates are left, the round changes nothing.
@@ -67,6 +78,9 @@ class CompressedStrategy(Strategy):
         momentum_correction: DGC's momentum at the clients, see `ErrorFeedback`; 0 switches it off.
         seed: For the clients' stochastic stages.
         limits: Caps for what a client may send.
+        clip_update_norm: A decoded update with a larger Euclidean norm is scaled down to it, and counted; 0 switches it
+            off.
+        authenticate: The clients' keys: then an update counts only with the tag of one of them. Not for plain arrays.
         min_replies: Fewest accepted updates for a step.
         on_update: Called with each accepted update, before it is forgotten.
         on_round: Called with the counts of each finished training round.
@@ -91,6 +105,8 @@ class CompressedStrategy(Strategy):
         momentum_correction: float = 0.0,
         seed: int = 0,
         limits: FrameLimits | None = None,
+        clip_update_norm: float = 0.0,
+        authenticate: FrameKeys | None = None,
         min_replies: int = 1,
         on_update: Callable[[int, AcceptedUpdate], None] | None = None,
         on_round: Callable[[RoundTraffic], None] | None = None,
@@ -98,6 +114,10 @@ class CompressedStrategy(Strategy):
         ErrorFeedback(residual_decay, momentum_correction)  # raises what is out of range here, not at the clients
         if min_replies < 1:
             raise UsageError(f"min_replies is {min_replies}, expected 1 or more")
+        if authenticate and codec == NO_CODEC:
+            raise UsageError("plain arrays have no frame to authenticate: set codec, such as lossless")
+        if not 0 <= clip_update_norm < math.inf:
+            raise UsageError(f"clip_update_norm is {clip_update_norm}, expected 0 or more")
         self.inner = inner
         self.codec = codec if codec == NO_CODEC else str(parse_codec(codec))
         if codec != NO_CODEC:
@@ -118,9 +138,10 @@ class CompressedStrategy(Strategy):
         self._sent: SentModels = self.downlink or Broadcast(self._initial)
         self.residual_decay, self.momentum_correction = residual_decay, momentum_correction
         self.seed, self.min_replies = seed, min_replies
-        self.limits = limits or FrameLimits()
+        self.limits, self.clip_update_norm = limits or FrameLimits(), clip_update_norm
         self._on_update, self._on_round = on_update, on_round
         self._lineage = new_lineage()
+        self._keys = authenticate
         self._acknowledged: dict[int, int] = {}
         self._screening: Screening | None = None
         self._base: Model = {}
@@ -141,24 +162,11 @@ class CompressedStrategy(Strategy):
         _, broadcast = only_array_record(messages[0].content)
         self._base, self._dense_bytes = to_model(broadcast), num_bytes(broadcast)
         self._sent.begin(self._lineage, server_round, self._base)
-        budgets = {
-            message.metadata.dst_node_id: granted(self.uplink_budget, server_round, message.metadata.dst_node_id)
-            for message in messages
-        }
-        self._screening = Screening(
-            run=self._lineage,
-            server_round=server_round,
-            codec=self.codec,
-            base=self._base,
-            sent=self._sent,
-            budgets=budgets,
-            weighted_by=_weighted_by(self.inner),
-            limits=self.limits,
-        )
+        orders = {}
         for message in messages:
             client = message.metadata.dst_node_id
             model = self._sent.send(client)
-            order = CompressionOrder(
+            orders[client] = CompressionOrder(
                 codec=self.codec,
                 seed=self.seed,
                 round=server_round,
@@ -166,16 +174,29 @@ class CompressedStrategy(Strategy):
                 momentum_correction=self.momentum_correction,
                 acknowledged=self._acknowledged.get(client, 0),
                 lineage=self._lineage,
-                budget=budgets[client],
+                budget=granted(self.uplink_budget, server_round, client),
                 references=self._references(client),
+                is_authenticated=self._keys is not None,
             )
             # Stock strategies give all messages the same RecordDict: make one for each.
-            message.content = RecordDict({**message.content, ORDER_KEY: write_order(order)})
+            message.content = RecordDict({**message.content, ORDER_KEY: write_order(orders[client])})
             if model:
                 message.content[MODEL_KEY] = write_order(model[0])
                 message.content[only_array_record(message.content)[0]] = model[1]
             self._traffic.downlink_bytes += num_bytes(only_array_record(message.content)[1])
             self._traffic.dense_downlink_bytes += self._dense_bytes
+        self._screening = Screening(
+            run=self._lineage,
+            server_round=server_round,
+            codec=self.codec,
+            base=self._base,
+            sent=self._sent,
+            orders=orders,
+            weighted_by=_weighted_by(self.inner),
+            limits=self.limits,
+            clip_norm=min(self.clip_update_norm or math.inf, _norm_at_clients(self.inner)),
+            keys=self._keys,
+        )
         return messages
 
     def aggregate_train(
@@ -265,6 +286,7 @@ class CompressedStrategy(Strategy):
                 self._refuse(sender, "unexpected", error)
                 continue
             self._traffic.accepted += 1
+            self._traffic.clipped += update.is_clipped
             self._sent.acknowledge(sender)
             if self._on_update:
                 self._on_update(self._traffic.round, update)
@@ -295,6 +317,13 @@ def _weighted_by(strategy: Strategy) -> str:
     while isinstance(wrapped := getattr(strategy, "strategy", None), Strategy):
         strategy = wrapped
     return str(getattr(strategy, "weighted_by_key", "num-examples"))
+
+
+def _norm_at_clients(strategy: Strategy) -> float:
+    """Return the norm that a strategy trusts its clients to clip to, infinity if it does not."""
+    if isinstance(strategy, DifferentialPrivacyClientSideFixedClipping | DifferentialPrivacyClientSideAdaptiveClipping):
+        return float(strategy.clipping_norm)
+    return math.inf
 
 
 def _with_types_of(base: Model, arrays: ArrayRecord) -> ArrayRecord:

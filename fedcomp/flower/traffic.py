@@ -50,6 +50,7 @@ class RoundTraffic:
         rejected: Updates that were refused, by reason.
         complaints: What went wrong with the first few clients, a printable line each.
         timing: The simulated clock after the round, where the Grid keeps one.
+        clipped: Accepted updates that were scaled down.
         late: Replies to messages of earlier rounds, which came after those rounds were closed.
         skipped: Whether too few updates were accepted, so that the round changed nothing.
     """
@@ -64,6 +65,7 @@ class RoundTraffic:
     rejected: Counter[str] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
     timing: RoundTiming | None = None
+    clipped: int = 0
     late: int = 0
     skipped: bool = False
 

@@ -26,6 +26,7 @@ _TOTALS = {
     "dense_downlink_bytes": "dense_downlink_bytes",
     "accepted": "updates_accepted",
     "rejected": "updates_rejected",
+    "clipped": "updates_clipped",
     "late": "updates_late",
     "skipped": "rounds_skipped",
     "stragglers": "stragglers",
@@ -94,6 +95,7 @@ class RunRecorder:
         timing = asdict(traffic.timing) if traffic.timing else {}
         more = {
             "dense_downlink_bytes": traffic.dense_downlink_bytes,
+            "clipped": traffic.clipped,
             "late": traffic.late,
             "skipped": int(traffic.skipped),
         }

@@ -99,7 +99,8 @@ def run_baseline(
     out_dir = folder / "baseline"
     if (out_dir / "config.toml").is_file():
         return resume(out_dir, num_workers=num_workers)
-    changes = {"codec": NO_CODEC, "downlink": NO_CODEC, "teacher": "none", "out-dir": str(out_dir)}
+    plain = {"codec": NO_CODEC, "downlink": NO_CODEC, "frame-keys": "", "teacher": "none"}
+    changes = plain | {"out-dir": str(out_dir)}
     config = RunConfig.from_toml(folder / "config.toml")
     return run(RunConfig.from_mapping(config.to_mapping() | changes), num_workers=num_workers)
 

@@ -195,14 +195,14 @@ def test_recorder_sums_rounds_up(tmp_path):
             traffic = RoundTraffic(
                 number, 5, 50, 50, 10, 40, 3, Counter(malformed=1), [f"refused {number}"] if number < 9 else []
             )
-            traffic.late, traffic.skipped = 2, number == 4
+            traffic.late, traffic.skipped, traffic.clipped = 2, number == 4, 1
             recorder.record(traffic, {"accuracy": number / 100, "loss": 1.0})
         summary = recorder.summary({"codec": "thin"})
     assert summary["rounds"] == 12
     assert summary["uplink_bytes"] == 120
     assert summary["dense_uplink_bytes"] == 480
     assert (summary["updates_accepted"], summary["updates_rejected"]) == (36, 12)
-    assert (summary["updates_late"], summary["rounds_skipped"]) == (24, 1)
+    assert (summary["updates_late"], summary["rounds_skipped"], summary["updates_clipped"]) == (24, 1, 12)
     assert summary["accuracy"] == 0.12
     assert summary["accuracy_last10"] == pytest.approx(np.mean(np.arange(3, 13)) / 100)
     assert summary["codec"] == "thin"

@@ -20,6 +20,7 @@ from fedcomp.benchmarks.server.client_process import make_client
 from fedcomp.benchmarks.server.workload import RUN_ID, SHAPES, RoundsServer, make_model
 from fedcomp.codecs import CodingContext
 from fedcomp.errors import RunError
+from fedcomp.flower.order import ORDER_KEY
 from fedcomp.flower.records import frame_from_record, frame_to_record, only_array_record
 from fedcomp.wire import FrameLimits, read_frame, write_frame
 
@@ -146,7 +147,8 @@ class _Replies:
 
     def _reply(self, message: Message, frame: Frame) -> Message:
         """Return the frame as this client would have made it in this round."""
-        sender = CodingContext(run=str(RUN_ID), sender=str(message.metadata.dst_node_id), round=self._round, base=1)
+        lineage = str(message.content.config_records[ORDER_KEY]["lineage"])
+        sender = CodingContext(run=lineage, sender=str(message.metadata.dst_node_id), round=self._round, base=1)
         binding = replace(frame.binding, round=self._round, origin=sender.binding.origin)
         record = frame_to_record(write_frame(replace(frame, binding=binding)))
         metrics = MetricRecord({"num-examples": 600, "train-loss": 0.5})
