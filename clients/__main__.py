@@ -32,6 +32,10 @@ def client(
     key: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="This client's private key, from `keys add`.")
     ] = None,
+    frame_key: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Seal updates with this secret, from `keys seal`."),
+    ] = None,
     insecure: Annotated[bool, typer.Option(help="Plain HTTP to another machine; loopback needs no --tls.")] = False,
     state: Annotated[
         Path | None,
@@ -63,8 +67,8 @@ def client(
     signal.signal(signal.SIGTERM, _stop)
     try:
         run_client(
-            server=server, data=data, authority=tls, key=key, insecure=insecure, state=state, max_wait=max_wait,
-            budget=budget, warm=warm, share=share,
+            server=server, data=data, authority=tls, key=key, frame_key=frame_key, insecure=insecure, state=state,
+            max_wait=max_wait, budget=budget, warm=warm, share=share,
         )  # fmt: skip
     except KeyboardInterrupt:
         logging.getLogger("fedcomp").info("stopped")

@@ -14,8 +14,9 @@ from fedcomp.address import Address
 from fedcomp.data import load_local
 from fedcomp.deployment.supernode import NodeSettings, run_supernode
 from fedcomp.errors import UsageError
+from fedcomp.flower import FrameKey
 from fedcomp.flower.client_state import STATE_DIR_KEY
-from fedcomp.flower.mod import BUDGET_KEY
+from fedcomp.flower.mod import BUDGET_KEY, FRAME_KEY
 
 if TYPE_CHECKING:
     from typing import IO
@@ -29,6 +30,7 @@ def run_client(
     data: Path,
     authority: Path | None,
     key: Path | None,
+    frame_key: Path | None,
     insecure: bool,
     state: Path | None,
     max_wait: float | None,
@@ -56,6 +58,9 @@ def run_client(
         STATE_DIR_KEY: str(folder / "memory"),
         BUDGET_KEY: budget,
     }
+    if frame_key:
+        FrameKey.read(frame_key)  # raises what is wrong with it here, not in the first round
+        node_config[FRAME_KEY] = str(frame_key.absolute())
     if share:
         index, _, count = share.partition("/")
         node_config |= {PARTITION_KEY: int(index), NUM_PARTITIONS_KEY: int(count)}

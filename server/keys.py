@@ -24,6 +24,7 @@ from fedcomp.deployment import (
     renew_server_certificate,
 )
 from fedcomp.errors import UsageError
+from fedcomp.flower import FrameKeys
 
 _WIDTH = 240  # a fingerprint that is cut to a terminal's width can not be compared
 
@@ -118,6 +119,20 @@ def list_(tls: _Tls, json_: Annotated[bool, typer.Option("--json", help="Print J
         removed = "removed, still registered " if row["removed"] else ""
         table.add_row(row["name"], row["fingerprint"], row["added"], f"{removed}{registered}")
     Console(width=_WIDTH).print(table)
+
+
+@app.command(
+    epilog="Example: python -m server keys seal phone-1 --folder frame-keys; "
+    "python -m server --config FILE --set frame-keys=frame-keys"
+)
+def seal(
+    name: _Name,
+    folder: Annotated[Path, typer.Option(metavar="DIR", help="The server's folder of such secrets.")],
+) -> None:
+    """Make a secret by which a client seals its updates, so that no relay can swap them."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = FrameKeys(folder).issue(name)
+    print(f"{path}: carry a copy to the client, for its --frame-key; the secret is revoked with this file.")
 
 
 def _rows(nodes: NodeKeys) -> list[dict[str, Any]]:

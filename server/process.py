@@ -176,8 +176,8 @@ def _begun(config: RunConfig, settings: ServerSettings) -> RunConfig:
     if folder.exists() and not has_begun:
         shutil.rmtree(folder)  # a kill came before the configuration was written: no round was done
     changes: dict[str, Any] = {"out-dir": str(folder), "deployed": True, "resume": has_begun}
-    if config.data_dir:
-        changes["data-dir"] = str(Path(config.data_dir).absolute())
+    folders = {"data-dir": config.data_dir, "frame-keys": config.frame_keys}
+    changes |= {key: str(Path(path).absolute()) for key, path in folders.items() if path}  # apps run elsewhere
     return RunConfig.from_mapping(config.to_mapping() | changes)
 
 

@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
+
+from clients.__main__ import app as client
+from server.__main__ import app as server
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -20,8 +24,8 @@ UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 
 OPTIONS = {
-    "server": {"--config", "--listen", "--tls", "--require-keys", "--state", "--resume", "--metrics", "--log-format"},
-    "clients": {"--server", "--data", "--tls", "--key", "--state", "--max-wait", "--log-format"},
+    name: {option for parameter in get_command(app).params for option in parameter.opts}
+    for name, app in (("server", server), ("clients", client))
 }
 """The commands' interface."""
 

@@ -6,6 +6,7 @@ import pytest
 
 from fedcomp.command_line import run_command
 from fedcomp.deployment import NodeKeys, RegistrationRecord
+from fedcomp.flower import FrameKey
 from server.keys import app
 
 
@@ -21,7 +22,7 @@ def keys(tmp_path, capsys):
     return call
 
 
-@pytest.mark.parametrize("command", ["init", "add", "remove", "list"])
+@pytest.mark.parametrize("command", ["init", "add", "remove", "list", "seal"])
 def test_help_explains_with_an_example(command, capsys):
     assert run_command(app, [command, "--help"], "server keys") == 0
     assert "Example: python -m server keys" in capsys.readouterr().out
@@ -87,3 +88,14 @@ def test_failures_are_one_line_with_the_right_exit_code(keys, tmp_path):
         assert exit_code == code
         assert words in said
         assert said.count("\n") == 1
+
+
+def test_a_seal_is_made_once_and_for_its_owner_alone(tmp_path, capsys):
+    arguments = ["seal", "phone-1", "--folder", str(tmp_path / "seals")]
+    assert run_command(app, arguments, "server keys") == 0
+    path = tmp_path / "seals" / "phone-1.key"
+    assert str(path) in capsys.readouterr().out
+    assert FrameKey.read(path).name == "phone-1"
+    assert path.stat().st_mode & 0o077 == 0
+    assert run_command(app, arguments, "server keys") == 2
+    assert "never overwritten" in capsys.readouterr().err
