@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from fedcomp.codecs import CodingContext, DecodedUpdate, decode_update, parse_codec
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fedcomp.wire import FrameLimits
 
 
+MAX_NORM = 1e15
+"""Longest update that any server takes: no training makes such a step, and a few of them would overflow float32."""
 MAX_WEIGHT = 1e9
 """Most examples that a client may say it trained on: sums of weighted updates stay finite in float32."""
 _MOST_MOMENTS = 4
@@ -111,7 +113,8 @@ class Screening:
         self._orders, self._answered = orders, set[int]()
         self._keys, self._names = keys, set[str]()
         self._digests: dict[int, str] = {}
-        self._weighted_by, self._limits, self._clip_norm = weighted_by, limits, clip_norm
+        self._weighted_by, self._clip_norm = weighted_by, clip_norm
+        self._limits = replace(limits, max_norm=min(limits.max_norm, MAX_NORM))
         self._moments: dict[tuple[int, ...], CodingContext] = {}
 
     def check(self, reply: Message) -> AcceptedUpdate:

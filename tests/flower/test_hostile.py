@@ -65,6 +65,14 @@ def other_codec(reply):
     return with_frame(reply, write_frame(replace(read_frame(other, fedcomp.FrameLimits()), binding=frame.binding)))
 
 
+def huge_values(reply):
+    """Send what is finite alone, and would make the mean of all infinite."""
+    frame = read_frame(frame_of(reply), fedcomp.FrameLimits())
+    update = {name: np.full_like(values, 3e38 if values.dtype.kind == "f" else 1) for name, values in MODEL.items()}
+    other = fedcomp.codec("lossless").encode(update).frame
+    return with_frame(reply, write_frame(replace(read_frame(other, fedcomp.FrameLimits()), binding=frame.binding)))
+
+
 def unbound(reply):
     return with_frame(reply, fedcomp.codec("lossless").encode(local_update(VICTIM, 1)).frame)
 
@@ -89,6 +97,7 @@ ATTACKS = {
     "NaN weight": ("invalid-values", lambda r: with_metrics(r, num_examples=float("nan"))),
     "weight that overflows": ("invalid-values", lambda r: with_metrics(r, num_examples=1e300)),
     "huge integer weight": ("invalid-values", lambda r: with_metrics(r, num_examples=2**62)),
+    "huge values": ("invalid-values", huge_values),
     "infinite metric": ("invalid-values", lambda r: with_metrics(r, num_examples=1, loss=float("inf"))),
 }
 
