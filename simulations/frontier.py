@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _CONFIGS = Path(__file__).parent.parent / "configs"
-PARTITIONS = ("dirichlet", "iid")
+PARTITIONS = ("dirichlet", "iid", "scarce")
 
 _STATELESS = ("residual-decay=0.0",)
 _ULTRA, _BLIND = "codec=ultra", PRESETS["ultra"].replace(")", ", directions=0)", 1)
@@ -54,7 +54,9 @@ METHODS: dict[str, tuple[str, ...]] = {
     "known-8000": (_ULTRA, "uplink-budget-bytes=8000"),
     "both-1000": (_ULTRA, "uplink-budget-bytes=1000", _DOWN, "downlink-budget-bytes=12000"),
     "both-3300": (_ULTRA, "uplink-budget-bytes=3300", _DOWN, "downlink-budget-bytes=40000"),
-    # Ablation of the last one.
+    "both-8000": (_ULTRA, "uplink-budget-bytes=8000", _DOWN, "downlink-budget-bytes=40000"),
+    "both-13000": (_ULTRA, "uplink-budget-bytes=13000", _DOWN, "downlink-budget-bytes=40000"),
+    # Ablation of `both-3300`.
     "growing-3300": (*_BOTH, "budget-growth=10.0"),
     "falling-3300": (*_BOTH, "budget-growth=0.2"),
     "no-context-3300": (*_BOTH, "shared-initial=false", f"codec={_BLIND}"),
