@@ -60,8 +60,9 @@ def fork(body: Callable[[], None]) -> int:
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """Have the kernel send this process a signal when the one that forked it ends in any way."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    """Have the kernel send this process a signal when the one that forked it ends in any way; on Linux alone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def end_with(parent: int) -> None:

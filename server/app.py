@@ -26,6 +26,7 @@ from fedcomp.flower import (
     to_array_record,
     to_model,
 )
+from fedcomp.forking import die_with_parent
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
 from fedcomp.reporting.logs import LogSettings, configure_logging
@@ -49,6 +50,8 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the whole of a federated training."""
     config = RunConfig.from_mapping(context.run_config)
+    if config.deployed:
+        die_with_parent()  # Flower's own end of it can hang on a SuperLink that is gone, and the next server would wait
     if logs := LogSettings.from_environment():
         configure_logging(logs, run=config.name)
     train, test = load_dataset(config.dataset, config.data_dir)
