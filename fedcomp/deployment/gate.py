@@ -90,6 +90,7 @@ class Gate:
                 Starlette(routes=routes, lifespan=self._lifespan),
                 host=listen.host,
                 port=listen.port,
+                log_config=None,  # as this process logs
                 log_level="error",
                 access_log=False,
                 server_header=False,

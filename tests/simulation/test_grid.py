@@ -10,8 +10,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.clientapp import ClientApp
 from flwr.supercore.run import Run
 
+from fedcomp import forking
 from fedcomp.errors import UsageError
-from fedcomp.simulation import LocalGrid, processes
+from fedcomp.simulation import LocalGrid
 from tests.simulation.grids import answer, ask, count_calls, echo, grid_of, messages, partitions, values
 
 
@@ -238,7 +239,7 @@ def test_a_number_of_workers_that_can_not_be(monkeypatch):
         assert grid.num_workers == 0
     with pytest.raises(UsageError, match="worker processes need Linux"):
         grid_of(echo, num_workers=1)
-    assert processes.usable_cores() >= 1
+    assert forking.usable_cores() >= 1
 
 
 def test_flower_is_the_version_whose_private_parts_were_read():

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
+from fedcomp import forking
 from fedcomp.errors import RunError
-from fedcomp.simulation import processes
 from tests.simulation.grids import answer, ask, count_calls, echo, grid_of, messages, partitions, values
 
-pytestmark = pytest.mark.skipif(not processes.can_fork(), reason="worker processes need Linux")
+pytestmark = pytest.mark.skipif(not forking.can_fork(), reason="worker processes need Linux")
 
 
 def read_from_nowhere():

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from flwr.app import ConfigRecord
 from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 from fedcomp.benchmarks.simulation.stock import RoundsInTurn, fractions
 from fedcomp.benchmarks.simulation.work import load_images
-from fedcomp.config import NO_CODEC, RunConfig
+from fedcomp.config import FLIP_OK_KEY, IMAGE_SHAPE_KEY, NO_CODEC, NUM_CLASSES_KEY, RunConfig
 from fedcomp.flower import CompressedStrategy, to_array_record
 from fedcomp.models import build_model, get_weights
 from fedcomp.simulation import flower_log_level, run_app
@@ -70,6 +71,7 @@ def _make_server(work: Work, turns: Turns) -> ServerApp:
             grid,
             to_array_record(get_weights(initial)),
             num_rounds=work.rounds,
+            train_config=ConfigRecord({IMAGE_SHAPE_KEY: [1, 28, 28], NUM_CLASSES_KEY: 10, FLIP_OK_KEY: False}),
             evaluate_fn=rounds.between(work.rounds),
         )
 
