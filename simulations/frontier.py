@@ -115,12 +115,14 @@ def report(out: Path, docs: Path) -> None:
     print("|---|---|---|---|---|---|---|")
     for partition in PARTITIONS:
         of_method = {m: [r for r in found if (r["partition"], r["method"]) == (partition, m)] for m in METHODS}
-        reference = [row["accuracy_last10"] for row in of_method["float32"]]
+        reference = {row["seed"]: 100 * row["accuracy_last10"] for row in of_method["float32"]}
         for method, own in of_method.items():
             if not own:
                 continue
             mean, spread = mean_and_spread([100 * row["accuracy_last10"] for row in own])
-            away = f"{mean - 100 * sum(reference) / len(reference):+.2f}" if reference else ""
+            # Of the same seeds: seeds differ by more than methods do.
+            pairs = [100 * row["accuracy_last10"] - reference[row["seed"]] for row in own if row["seed"] in reference]
+            away = f"{mean_and_spread(pairs)[0]:+.2f}" if pairs else ""
             up, both = (mean_and_spread([row[key] for row in own])[0] for key in ("times_up", "times_both"))
             ratios = f"{up:,.0f} | {both:,.1f}"
             print(f"| {partition} | {method} | {len(own)} | {mean:.2f} ± {spread:.2f} | {away} | {ratios} |")
