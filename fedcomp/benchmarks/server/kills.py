@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ROUNDS_A_KILL = 1.5
-_LONGEST_LIFE = 12.0
+_LONGEST_PAUSE = 10.0
 _SECONDS_FOR_ALL = 7200.0
 _CLIENTS = 2
 
@@ -103,7 +103,7 @@ def _run(
         clients = [_start_client(federation, number) for number in range(_CLIENTS)]
         server, num_starts = federation.start_server(), 1
         for kill in range(num_kills):
-            _live(federation, server, num_starts, rng.uniform(1, _LONGEST_LIFE))
+            _live(federation, server, num_starts, rng)
             if server.poll() is not None:
                 raise RunError(f"the run ended after {kill} kills: {federation.log('server')[-2000:]}")
             victim, number = rng.choice(victims), rng.randrange(_CLIENTS)
@@ -128,9 +128,11 @@ def _start_client(federation: Federation, number: int) -> subprocess.Popen[bytes
     return federation.start_client(number, "--share", f"{number}/{_CLIENTS}")
 
 
-def _live(federation: Federation, server: subprocess.Popen[bytes], num_starts: int, seconds: float) -> None:
-    """Let a server live some seconds after it has begun to listen, so that not every kill meets its start."""
+def _live(federation: Federation, server: subprocess.Popen[bytes], num_starts: int, rng: random.Random) -> None:
+    """Let a server listen, perhaps finish a round, and live some seconds more: kills meet starts and rounds alike."""
+    num_rounds = len(federation.rows()) + rng.randrange(2)
     federation.wait_for(
         lambda: server.poll() is not None or federation.log("server").count("clients come to") >= num_starts
     )
-    time.sleep(seconds)
+    federation.wait_for(lambda: server.poll() is not None or len(federation.rows()) >= num_rounds)
+    time.sleep(rng.uniform(1, _LONGEST_PAUSE))
