@@ -85,7 +85,8 @@ def own_data(config: RunConfig, facts: DataFacts, path: Path, share: tuple[int, 
         raise DataError(f"{path} has no labelled image, and a client needs one or more")
     labelled = replace(data.labelled, num_classes=facts.num_classes)
     if share:
-        labelled = labelled.take(_parts(config, labelled.labels, share[1])[share[0]])
+        parts = _partition(labelled, share[1], config.partition, config.dirichlet_alpha, config.seed)
+        labelled = labelled.take(parts[share[0]])
     cut = split_labelled(labelled, label_fraction=config.label_fraction, seed=derive_seed(config.seed, "client", name))
     if not len(data.unlabelled):
         return cut
@@ -117,12 +118,6 @@ def all_clients_images(config: RunConfig) -> tuple[ImageDataset, list[NDArray]]:
     """Return the images that the clients of a simulation share, and each one's indices."""
     images = _clients_images(config.dataset, config.data_dir, config.validation_size, config.proxy_size, config.seed)
     return images, _partition(images, config.num_clients, config.partition, config.dirichlet_alpha, config.seed)
-
-
-def _parts(config: RunConfig, labels: NDArray, num_parts: int) -> list[NDArray]:
-    return partition_labels(
-        labels, num_clients=num_parts, scheme=config.partition, alpha=config.dirichlet_alpha, seed=config.seed
-    )
 
 
 @functools.lru_cache(maxsize=1)

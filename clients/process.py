@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clients.data import DATA_DIR_KEY, NUM_PARTITIONS_KEY, PARTITION_KEY
 from fedcomp.address import Address
 from fedcomp.data import load_local
 from fedcomp.deployment.supernode import NodeSettings, run_supernode
 from fedcomp.errors import UsageError
+from fedcomp.files import try_lock
 from fedcomp.flower import FrameKey
 from fedcomp.flower.client_state import STATE_DIR_KEY
 from fedcomp.flower.mod import BUDGET_KEY, FRAME_KEY
-
-if TYPE_CHECKING:
-    from typing import IO
 
 _log = logging.getLogger("fedcomp")
 
@@ -65,7 +61,8 @@ def run_client(
         index, _, count = share.partition("/")
         node_config |= {PARTITION_KEY: int(index), NUM_PARTITIONS_KEY: int(count)}
     with (folder / "lock").open("w") as lock:
-        _lock(lock, folder)
+        if not try_lock(lock):
+            raise UsageError(f"another client uses {folder}: give each its own --state")
         _log.info("%d labelled and %d unlabelled images in %s", len(images.labelled), len(images.unlabelled), data)
         _log.info("what outlives this process is in %s", folder)
         del images
@@ -87,10 +84,3 @@ def default_state(server: Address, data: Path, share: str | None) -> Path:
     home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     digest = hashlib.sha256(f"{server} {data.absolute()} {share}".encode()).hexdigest()
     return home / "fedcomp" / "clients" / f"{data.absolute().name}-{digest[:12]}"
-
-
-def _lock(file: IO[str], folder: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(f"another client uses {folder}: give each its own --state") from None

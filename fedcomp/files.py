@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
     from types import TracebackType
-    from typing import IO, Self
+    from typing import IO, Any, Self
 
     from fedcomp.types import Model, NDArray
 
@@ -33,6 +33,20 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def try_lock(file: IO[Any]) -> bool:
+    """Lock an open file for this process alone, unless another one has.
+
+    The kernel unlocks it when it is closed or the process ends, however that happens.
+    """
+    import fcntl  # not on Windows, where all else of this module works
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def pack_tensors(tensors: Model) -> bytes:

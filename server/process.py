@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import shutil
 import time
@@ -15,8 +14,8 @@ from fedcomp.config import RunConfig
 from fedcomp.deployment import Registrar
 from fedcomp.deployment.gate import Gate
 from fedcomp.deployment.superlink import COMPLETED, ServerCertificates, SuperLink
-from fedcomp.errors import RunError, UsageError
-from fedcomp.files import write_atomically
+from fedcomp.errors import CredentialError, RunError, UsageError
+from fedcomp.files import try_lock, write_atomically
 from fedcomp.reporting import Progress, RoundRow
 from fedcomp.reporting.logs import LogSettings
 from fedcomp.reporting.tail import RowTail
@@ -29,9 +28,8 @@ if TYPE_CHECKING:
 
 _APP = Path(__file__).parent.parent
 _SECONDS_BETWEEN_LOOKS, _SECONDS_BETWEEN_QUESTIONS, _SECONDS_FOR_A_GHOST = 0.5, 15.0, 60.0
-_ROOM_FOR_A_MODEL = 4
-"""A request may be so many times as long as the model's plain arrays: frames are shorter, other apps' may not be."""
-_LEAST_REQUEST_BYTES = 64 << 20
+_MAX_REQUEST_BYTES = 64 << 20
+"""Flower cuts what is longer than a few MiB into several objects, a request each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +100,7 @@ def _serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> N
             settings.listen,
             superlink.port,
             certificates=settings.certificates,
-            max_request_bytes=_LEAST_REQUEST_BYTES,
+            max_request_bytes=_MAX_REQUEST_BYTES,
         )
         with gate:
             progress.note(f"clients come to {settings.listen}; the run is in {settings.run_folder}")
@@ -131,19 +129,27 @@ def _watch(
         _, rows = tail.read()
         for row in rows:
             progress.advance(RoundRow.of(row))
-        if registrar and (changed := registrar.sync_if_changed()):
-            progress.note(f"keys: {len(changed.added)} added, {len(changed.removed)} removed")
         if superlink.process.poll() is not None:
             raise RunError(f"flower-superlink ended with exit code {superlink.process.returncode}; see {superlink.log}")
         # A question starts a process: a run that is finished is asked about at once, any other one seldom.
         if is_finished(settings.run_folder) or time.monotonic() - asked > _SECONDS_BETWEEN_QUESTIONS:
             asked = time.monotonic()
+            _let_in(registrar, progress)
             status = superlink.status(run_id)
             if status.status == COMPLETED and is_finished(settings.run_folder):
                 _add_traffic(settings.run_folder, superlink)
                 return
             if status.is_finished:
                 raise RunError(f"the run ended as {status.status}:\n{superlink.complaints(run_id)}")
+
+
+def _let_in(registrar: Registrar | None, progress: Progress) -> None:
+    """Take up what has changed among the keys; one that can not be taken costs its owner's place, not the run."""
+    try:
+        if registrar and (changed := registrar.sync_if_changed()):
+            progress.note(f"keys: {len(changed.added)} added, {len(changed.removed)} removed")
+    except (RunError, CredentialError) as error:
+        progress.note(f"keys: {error}")
 
 
 def _add_traffic(folder: Path, superlink: SuperLink) -> None:
@@ -190,9 +196,9 @@ def _wait_for_ghosts(folder: Path) -> None:
     metrics = folder / "metrics.jsonl"
     deadline = time.monotonic() + _SECONDS_FOR_A_GHOST
     while metrics.is_file():
-        with metrics.open("a") as file, contextlib.suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+        with metrics.open("a") as file:
+            if try_lock(file):
+                return
         if time.monotonic() > deadline:
             raise RunError(f"another process still writes to {folder}")
         time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -201,8 +207,6 @@ def _wait_for_ghosts(folder: Path) -> None:
 @contextlib.contextmanager
 def _only_server(state: Path) -> Iterator[None]:
     with (state / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another server uses {state}: give each its own --state") from None
+        if not try_lock(lock):
+            raise UsageError(f"another server uses {state}: give each its own --state")
         yield

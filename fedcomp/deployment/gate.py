@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import ssl
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -47,7 +48,8 @@ _OF_ONE_HOP = frozenset(
     {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 _MAX_REQUESTS_AT_ONCE, _MAX_BYTES_AT_ONCE = 1000, 1 << 30
-_SECONDS_FOR_A_BODY, _SECONDS_FOR_AN_ANSWER, _SECONDS_TO_START = 600.0, 120.0, 30.0
+_SECONDS_FOR_A_BODY, _SECONDS_FOR_AN_ANSWER = 600.0, 120.0
+_SECONDS_TO_START, _SECONDS_BETWEEN_LOOKS = 30.0, 0.05
 
 
 class Gate:
@@ -104,10 +106,9 @@ class Gate:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        deadline = _SECONDS_TO_START / 0.05
-        while not self._server.started and self._thread.is_alive() and deadline > 0:
-            self._thread.join(0.05)
-            deadline -= 1
+        deadline = time.monotonic() + _SECONDS_TO_START
+        while not self._server.started and self._thread.is_alive() and time.monotonic() < deadline:
+            self._thread.join(_SECONDS_BETWEEN_LOOKS)
         if not self._server.started:
             raise RunError(f"{self._listen} can not be listened to: {self._failure or 'is something there already?'}")
         return self

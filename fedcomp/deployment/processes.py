@@ -71,8 +71,21 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def wait_for(is_done: Callable[[], bool], process: subprocess.Popen[bytes], name: str, seconds: float | None) -> None:
+def wait_for(
+    is_done: Callable[[], bool],
+    process: subprocess.Popen[bytes],
+    name: str,
+    seconds: float | None,
+    log: Path | None = None,
+) -> None:
     """Wait until something is so, while a process lives.
+
+    Args:
+        is_done: Whether it is so.
+        process: The process.
+        name: What it is called.
+        seconds: How long; None is as long as it lives.
+        log: What it says, whose end is part of the error.
 
     Raises:
         RunError: The process has ended, or the time is over.
@@ -80,9 +93,9 @@ def wait_for(is_done: Callable[[], bool], process: subprocess.Popen[bytes], name
     started = time.monotonic()
     while not is_done():
         if process.poll() is not None:
-            raise RunError(f"{name} ended with exit code {process.returncode}")
+            raise RunError(f"{name} ended with exit code {process.returncode}{_last_words(log)}")
         if seconds is not None and time.monotonic() - started > seconds:
-            raise RunError(f"{name} was not up within {seconds:g} s")
+            raise RunError(f"{name} was not up within {seconds:g} s{_last_words(log)}")
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
@@ -99,6 +112,6 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
-def last_words(log: Path, num_characters: int = 2000) -> str:
+def _last_words(log: Path | None) -> str:
     """Return the end of a log."""
-    return log.read_text(encoding="utf-8", errors="replace").strip()[-num_characters:]
+    return f": {log.read_text(encoding='utf-8', errors='replace').strip()[-2000:]}" if log else ""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tomli_w
 
 from fedcomp.address import LOOPBACK
+from fedcomp.deployment.authority import CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY
 from fedcomp.deployment.flower_commands import FlowerCommands
-from fedcomp.deployment.processes import free_ports, is_listening, last_words, running, wait_for
+from fedcomp.deployment.processes import free_ports, is_listening, running, wait_for
 from fedcomp.errors import RunError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class ServerCertificates(NamedTuple):
         Raises:
             RunError: A file is missing.
         """
-        found = cls(folder / "ca.crt", folder / "server.crt", folder / "server.key")
+        found = cls(folder / CA_CERTIFICATE, folder / SERVER_CERTIFICATE, folder / SERVER_KEY)
         if missing := [str(path) for path in found if not path.is_file()]:
             raise RunError(f"{', '.join(missing)} is not there: `python -m server keys init --tls {folder}` makes it")
         return found
@@ -116,10 +116,7 @@ class SuperLink:
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(self.log.open("ab"))
             self.process = stack.enter_context(running(command, environment=self.flower.environment, log=log))
-            try:
-                wait_for(lambda: is_listening(self.port), self.process, "flower-superlink", _SECONDS_TO_START)
-            except RunError as error:
-                raise RunError(f"{error}: {last_words(self.log)}") from None
+            wait_for(lambda: is_listening(self.port), self.process, "flower-superlink", _SECONDS_TO_START, self.log)
             self._stack = stack.pop_all()
         return self
 
@@ -167,11 +164,11 @@ class SuperLink:
 
     def stop(self, run_id: str, *, seconds: float = 10.0) -> None:
         """End a run, and wait a while for its processes."""
-        with contextlib.suppress(RunError):  # it may have ended by itself in between
-            self.flower("stop", run_id)
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not self.status(run_id).is_finished:
-            time.sleep(0.5)
+        with contextlib.suppress(RunError):  # it, or the SuperLink, may have ended by itself in between
+            self.flower("stop", run_id)
+            while time.monotonic() < deadline and not self.status(run_id).is_finished:
+                time.sleep(0.5)
 
     def stop_what_runs(self) -> None:
         """End what an earlier process left running: nobody waits for it, and clients may still work on it."""
@@ -183,5 +180,5 @@ class SuperLink:
         """Return the end of what a run's ServerApp said."""
         try:
             return self.flower("log", run_id, "--show").strip()[-3000:]
-        except (RunError, subprocess.SubprocessError) as error:
+        except RunError as error:
             return str(error)

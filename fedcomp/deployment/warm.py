@@ -15,14 +15,13 @@ import os
 import signal
 import socket
 import sys
-import time
+import tempfile
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedcomp.deployment.processes import running
-from fedcomp.errors import RunError
+from fedcomp.deployment.processes import running, wait_for
 from fedcomp.forking import can_fork, fork
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def warm_clientapp(folder: Path, environment: Mapping[str, str]) -> Iterator[dic
     """Keep a warm process waiting; where processes can not be forked, do nothing.
 
     Args:
-        folder: For the script and the socket; for its owner alone.
+        folder: For the script; for its owner alone.
         environment: That SuperNode shall have.
 
     Yields:
@@ -71,20 +70,16 @@ def warm_clientapp(folder: Path, environment: Mapping[str, str]) -> Iterator[dic
         yield dict(environment)
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    address = folder / "socket"
-    address.unlink(missing_ok=True)
     command = Path(sys.executable).parent / _COMMAND
     script = folder / _COMMAND
-    script.write_text(_SCRIPT.format(python=sys.executable, address=str(address), command=str(command)))
-    script.chmod(0o700)
-    waiting = [sys.executable, "-m", __name__, str(address)]
-    with running(waiting, environment=environment) as process:
-        deadline = time.monotonic() + _SECONDS_TO_WARM
-        while not address.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RunError(f"the process that waits for ClientApps did not start: exit code {process.returncode}")
-            time.sleep(0.05)
-        yield {**environment, "PATH": f"{folder}{os.pathsep}{environment['PATH']}"}
+    # A socket's path has at most 107 characters, so it is not in a folder that somebody else has named.
+    with tempfile.TemporaryDirectory(prefix="fedcomp-warm-") as short:
+        address = Path(short) / "socket"
+        script.write_text(_SCRIPT.format(python=sys.executable, address=str(address), command=str(command)))
+        script.chmod(0o700)
+        with running([sys.executable, "-m", __name__, str(address)], environment=environment) as process:
+            wait_for(address.exists, process, "the process that waits for ClientApps", _SECONDS_TO_WARM)
+            yield {**environment, "PATH": f"{folder}{os.pathsep}{environment['PATH']}"}
 
 
 def wait_for_requests(address: str) -> None:
@@ -97,7 +92,6 @@ def wait_for_requests(address: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended: the script does
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     unready = f"{address}.partial"
-    Path(unready).unlink(missing_ok=True)
     listening.bind(unready)
     listening.listen()
     os.rename(unready, address)  # it is there when it can be connected to

@@ -10,7 +10,7 @@ states after the last two rounds are kept, and a round begins with the newest on
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -70,12 +70,11 @@ class _Title(NamedTuple):
     round: int
 
     def pack(self) -> bytes:
-        return " ".join(map(str, self)).encode()
+        return json.dumps(self).encode()
 
     @classmethod
     def unpack(cls, title: bytes) -> _Title:
-        node, lineage, server_round = title.decode().split(" ")
-        return cls(node, lineage, int(server_round))
+        return cls(*json.loads(title))
 
 
 class StateFolder:
@@ -91,6 +90,8 @@ class StateFolder:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Wait until no other process is at it: one that was left behind may still be writing."""
+        import fcntl  # not on Windows, where all else of fedcomp.flower works
+
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.path / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

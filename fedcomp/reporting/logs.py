@@ -124,8 +124,8 @@ def configure_logging(settings: LogSettings, **fields: object) -> None:
         root.addHandler(handler)
 
 
-class TextFormatter(logging.Formatter):
-    """``2026-01-31T12:00:00.000Z WARNING flwr [round=3 client=17] text``; the lines of a traceback are indented.
+class _FieldsFormatter(logging.Formatter):
+    """Knows the fields of all records.
 
     Args:
         fields: Values of `FIELDS` for all records.
@@ -134,6 +134,10 @@ class TextFormatter(logging.Formatter):
     def __init__(self, fields: Mapping[str, object] | None = None) -> None:
         super().__init__()
         self._fields = fields or {}
+
+
+class TextFormatter(_FieldsFormatter):
+    """``2026-01-31T12:00:00.000Z WARNING flwr [round=3 client=17] text``; the lines of a traceback are indented."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line, and those of a traceback."""
@@ -145,16 +149,8 @@ class TextFormatter(logging.Formatter):
         return _lines_of(self.formatException(record.exc_info)) if record.exc_info else []
 
 
-class JsonFormatter(logging.Formatter):
-    """A JSON object a line: ``time``, ``level``, ``logger``, ``message``, of `FIELDS` what is known, ``exception``.
-
-    Args:
-        fields: Values of `FIELDS` for all records.
-    """
-
-    def __init__(self, fields: Mapping[str, object] | None = None) -> None:
-        super().__init__()
-        self._fields = fields or {}
+class JsonFormatter(_FieldsFormatter):
+    """A JSON object a line: ``time``, ``level``, ``logger``, ``message``, of `FIELDS` what is known, ``exception``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""

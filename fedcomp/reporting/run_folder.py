@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fedcomp.errors import CheckpointError, UsageError
-from fedcomp.files import pack_tensors, write_atomically
+from fedcomp.files import pack_tensors, try_lock, write_atomically
 from fedcomp.reporting.events import EventWriter
 
 if TYPE_CHECKING:
@@ -116,14 +115,10 @@ class RunFolder:
 
 
 def _lock(file: TextIO, path: Path) -> None:
-    """Be the only process that writes to a run; the kernel unlocks when the process ends, however that happens."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    """Be the only process that writes to a run."""
+    if not try_lock(file):
         file.close()
-        raise UsageError(
-            f"{path} is being written by another process: a run can not be resumed while it runs"
-        ) from None
+        raise UsageError(f"{path} is being written by another process: a run can not be resumed while it runs")
 
 
 def new_run_path(name: str) -> Path:

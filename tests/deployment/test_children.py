@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fedcomp.deployment.flower_commands import FlowerCommands
-from fedcomp.deployment.processes import free_ports, is_listening, last_words, running, wait_for
+from fedcomp.deployment.processes import free_ports, is_listening, running, wait_for
 from fedcomp.deployment.relay import relay
 from fedcomp.errors import RunError
 
@@ -77,10 +77,9 @@ def test_waiting_ends_with_the_process_or_the_time(tmp_path):
         failing = [sys.executable, "-c", "exit('no room')"]
         with (
             running(failing, environment=os.environ, log=log) as process,
-            pytest.raises(RunError, match="it ended with exit code 1"),
+            pytest.raises(RunError, match="it ended with exit code 1: no room"),
         ):
-            wait_for(lambda: False, process, "it", None)
-        assert last_words(tmp_path / "log") == "no room"
+            wait_for(lambda: False, process, "it", None, tmp_path / "log")
         with running(SLEEP, environment=os.environ, log=log) as process:
             with pytest.raises(RunError, match="it was not up within"):
                 wait_for(lambda: False, process, "it", 0.2)
