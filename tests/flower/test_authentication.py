@@ -9,8 +9,18 @@ from flwr.app import ConfigRecord, MetricRecord
 import fedcomp
 from fedcomp.errors import UsageError
 from fedcomp.flower import CompressedStrategy, FrameKey, FrameKeys, to_array_record, to_model
-from fedcomp.flower.records import frame_to_record
-from tests.flower.toy import MODEL, assert_model, compressed, mean_update, run_rounds, tamper, toy_client, toy_inner
+from tests.flower.toy import (
+    MODEL,
+    assert_model,
+    compressed,
+    frame_of,
+    mean_update,
+    run_rounds,
+    tamper,
+    toy_client,
+    toy_inner,
+    with_frame,
+)
 
 VICTIM = 2
 HONEST = (0, 1, 3)
@@ -35,16 +45,6 @@ def keyed(tmp_path, **names):
         return call_next(message, context)
 
     return mod
-
-
-def frame_of(reply):
-    (array,) = reply.content["arrays"].values()
-    return array.data
-
-
-def with_frame(reply, frame):
-    reply.content["arrays"] = frame_to_record(frame)
-    return reply
 
 
 @pytest.mark.parametrize("codec", ["lossless", "thin", "topk(density=0.5) | ternary"])

@@ -10,9 +10,8 @@ import zstandard
 import fedcomp
 from fedcomp.codecs.entropy import Zstd
 from fedcomp.flower import StreamingGrid, to_model
-from fedcomp.flower.records import frame_to_record
 from fedcomp.wire import FrameLimits, Section, SectionKind, read_frame, write_frame
-from tests.flower.toy import compressed, run_rounds, tamper, toy_client, toy_inner
+from tests.flower.toy import compressed, frame_of, run_rounds, tamper, toy_client, toy_inner, with_frame
 
 NUM_CLIENTS, NUM_ROUNDS = 12, 3
 DEAD = (1, 4, 7, 10)
@@ -26,11 +25,6 @@ REASONS = {
 }
 SECONDS = 3.0
 """Until a round is closed in which somebody never answers."""
-
-
-def frame_of(reply):
-    (array,) = reply.content["arrays"].values()
-    return array.data
 
 
 def with_sections(data, change):
@@ -68,8 +62,7 @@ def liar():
             frame = with_sections(frame, with_bomb)
         elif partition == STRANGER:
             frame = fedcomp.codec("thin").encode({"other": np.ones((9, 9), np.float32)}).frame
-        reply.content["arrays"] = frame_to_record(frame)
-        return reply
+        return with_frame(reply, frame)
 
     return tamper(set(REASONS), change)
 

@@ -9,33 +9,24 @@ from flwr.serverapp.strategy import FedMedian
 
 import fedcomp
 from fedcomp.flower import to_array_record
-from fedcomp.flower.records import frame_to_record
 from fedcomp.wire import read_frame, write_frame
 from tests.flower.toy import (
     MODEL,
     assert_model,
     compressed,
+    frame_of,
     local_update,
     mean_update,
     run_rounds,
     tamper,
     toy_client,
     toy_inner,
+    with_frame,
 )
 
 VICTIM = 2
 EMPTY = Array("uint8", (0,), "fedcomp", b"")
 HONEST = (0, 1, 3)
-
-
-def frame_of(reply):
-    (array,) = reply.content["arrays"].values()
-    return array.data
-
-
-def with_frame(reply, frame):
-    reply.content["arrays"] = frame_to_record(frame)
-    return reply
 
 
 def with_metrics(reply, **metrics):

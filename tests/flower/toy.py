@@ -7,6 +7,7 @@ from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 from fedcomp.flower import CompressedStrategy, compression_mod, to_array_record, to_model
+from fedcomp.flower.records import frame_to_record
 from fedcomp.simulation import run_app
 
 MODEL = {
@@ -51,6 +52,18 @@ def tamper(victims, change):
         return change(reply, context) if context.node_config["partition-id"] in victims else reply
 
     return mod
+
+
+def frame_of(reply):
+    """Return the frame in a reply."""
+    (array,) = reply.content["arrays"].values()
+    return array.data
+
+
+def with_frame(reply, frame):
+    """Put another frame into a reply."""
+    reply.content["arrays"] = frame_to_record(frame)
+    return reply
 
 
 def toy_inner(kind=FedAvg, num_nodes=4, **arguments):

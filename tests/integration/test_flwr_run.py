@@ -3,29 +3,28 @@
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 from flwr.cli.build import build_fab_from_disk
 
-from tests.integration.flower_cli import ROOT, Simulation
+from fedcomp.simulation.superlink import SimulationSuperLink
+
+ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def simulation(tmp_path):
-    with Simulation(tmp_path, num_supernodes=2) as running:
-        yield running
-
-
-def test_flwr_run(simulation, tmp_path):
+def test_flwr_run(tmp_path):
     folder = tmp_path / "run"
-    config = (
-        f'num-clients=2 num-server-rounds=2 local-epochs=1 distill-epochs=2 out-dir="{folder}"'
-        ' codec="keep(below=64) | topk(density=0.02) | ternary"'
-    )
-    simulation.flwr("run", ".", "--run-config", config)
-    simulation.wait_for(lambda: simulation.status().startswith("finished"), 240)
-    log = (simulation.home / "superlink.log").read_text()
-    assert simulation.status() == "finished:completed", log[-3000:]
+    config = {
+        "num-clients": 2,
+        "num-server-rounds": 2,
+        "local-epochs": 1,
+        "distill-epochs": 2,
+        "out-dir": str(folder),
+        "codec": "keep(below=64) | topk(density=0.02) | ternary",
+    }
+    with SimulationSuperLink(2) as superlink:
+        superlink.run(ROOT, config)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["updates_accepted"] == 4
     assert summary["updates_rejected"] == 0
