@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fedcomp.bench_cli import bench
 from fedcomp.command_line import run_command
 from fedcomp.errors import UsageError
 
@@ -24,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.add_typer(bench, name="bench")
 
 
 class Backend(StrEnum):
@@ -31,15 +31,6 @@ class Backend(StrEnum):
 
     LOCAL = "local"
     RAY = "ray"
-
-
-class ServerPart(StrEnum):
-    """A part of the server benchmark."""
-
-    CLIENT = "client"
-    FOLD = "fold"
-    SOAK = "soak"
-    KILLS = "kills"
 
 
 _InFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="File to read.")]
@@ -266,205 +257,6 @@ def inspect(source: _InFile) -> None:
         table.add_row(part.name, str(part.num_bytes), f"{part.num_bytes / explained.num_bytes:.1%}", part.how)
     table.add_section()
     table.add_row("total", str(explained.num_bytes), "100.0%", explained.codec)
-    Console().print(table)
-
-
-bench = typer.Typer(help="Benchmarks: both sides in one run, medians and ratios.", no_args_is_help=True)
-app.add_typer(bench, name="bench")
-
-
-@bench.callback()
-def bench_options() -> None:
-    """Benchmarks: both sides in one run, medians and ratios."""
-
-
-@bench.command(name="codecs", epilog="Example: fedcomp bench codecs --train configs/fashion.toml --plots bench/")
-def bench_codecs(
-    codec: Annotated[list[str] | None, typer.Option(help="Codec text or preset; default those of the bars.")] = None,
-    delta: Annotated[list[Path] | None, typer.Option(exists=True, help="An update, .safetensors.")] = None,
-    train: Annotated[
-        Path | None, typer.Option(exists=True, help="Whose updates to measure, after some rounds; default digits.")
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds of that training; 0 for none.")] = 5,
-    parameters: Annotated[int, typer.Option(min=0, help="Size of the synthetic updates; 0 for none.")] = 1_663_370,
-    json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
-    plots: Annotated[Path | None, typer.Option(file_okay=False, help="Measure many codecs and draw them here.")] = None,
-) -> None:
-    """Bytes, time and memory of codecs, against copying the same floats and against what others send.
-
-    Updates are synthetic, Laplace and Gauss, and those of a client that really trains.
-    """
-    from fedcomp.benchmarks import (
-        DEFAULT_CODECS,
-        benchmark_codecs,
-        check_bars,
-        compare_sparse,
-        compare_symbols,
-        draw_plots,
-        sweep_codecs,
-        synthetic_deltas,
-    )
-    from fedcomp.config import RunConfig
-    from fedcomp.files import read_tensors, write_atomically
-
-    deltas = (synthetic_deltas(parameters) if parameters else {}) | {
-        path.stem: read_tensors(path) for path in delta or []
-    }
-    if rounds:
-        from fedcomp.benchmarks.updates import train_updates
-
-        config = RunConfig.from_toml(train, []) if train else RunConfig.from_mapping({"name": "digits"})
-        deltas |= train_updates(config, num_rounds=rounds)
-    codecs = list(dict.fromkeys([*(codec or DEFAULT_CODECS), *(sweep_codecs() if plots else [])]))
-    results = benchmark_codecs(deltas, codecs)
-    peers = [
-        (name, result)
-        for name, update in deltas.items()
-        for compared in (
-            *(compare_symbols(update, bits) for bits in (8, 6, 4)),
-            *(compare_sparse(update, density) for density in (0.01, 0.0025)),
-        )
-        for result in compared
-    ]
-    bars = check_bars(results, peers)
-    tables = {
-        "codecs": [asdict(result) for result in results],
-        "peers": [{"delta": name, **asdict(result)} for name, result in peers],
-        "bars": [bar._asdict() for bar in bars],
-    }
-    for rows in tables.values():
-        _print_table(rows)
-    if json_:
-        json_.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(json_, json.dumps(tables, indent=2).encode())
-    for path in draw_plots(results, plots) if plots else []:
-        print(f"drew {path}")
-
-
-@bench.command(name="simulation", epilog="Example: fedcomp bench simulation --model perceptron --rounds 15")
-def bench_simulation(
-    model: Annotated[str, typer.Option(help="perceptron, cnn, all or none.")] = "all",
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of each contestant.")] = 9,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="bare, bare-two, engine, engine-stock, ray-stock, engine-idle, ray-idle, engine-crowd."),
-    ] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
-) -> None:
-    """Time, first round and memory of simulations at the same work, in turn: a bare torch loop, this engine, Ray.
-
-    100 clients of 600 images of Fashion-MNIST, 10 a round, one epoch in batches of 50. Then engines with clients that
-    do nothing.
-    """
-    from fedcomp.benchmarks.simulation import benchmark_simulation, check_simulation, other_simulators
-    from fedcomp.files import write_atomically
-
-    report = benchmark_simulation(model, rounds, only)
-    tables = {
-        "results": [asdict(result) for result in report.results],
-        "bars": [bar._asdict() for bar in check_simulation(report.results)],
-        "others": [{"simulator": name, "here": what} for name, what in other_simulators().items()],
-    }
-    shown = [
-        {
-            "work": result.work,
-            "who": result.contestant,
-            "s a round": result.seconds_a_round,
-            "/ bare": result.over_bare,
-            "cpu / bare": result.processor_over_bare,
-            "ms a client": result.milliseconds_a_client,
-            "first": result.first_round,
-            "GB": result.memory_gigabytes,
-            "loss": result.loss,
-        }
-        for result in report.results
-    ]
-    for rows in (shown, tables["bars"], tables["others"]):
-        _print_table(rows)
-    for note in report.notes:
-        print(note)
-    if json_:
-        json_.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(json_, json.dumps(tables | {"notes": report.notes}, indent=2).encode())
-
-
-@bench.command(name="server", epilog="Example: fedcomp bench server --only fold --updates 100")
-def bench_server(
-    only: Annotated[ServerPart | None, typer.Option(help="One part alone.")] = None,
-    codec: Annotated[
-        list[str] | None, typer.Option(help="Of the client's rounds, both ways: text, preset or none; repeatable.")
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Of the client, that are measured.")] = 15,
-    updates: Annotated[int, typer.Option(min=1, help="Of the larger of two rounds that the server folds.")] = 1000,
-    soak_rounds: Annotated[int, typer.Option(min=40, help="Of a server and two clients as real processes.")] = 200,
-    kills: Annotated[int, typer.Option(min=1, help="Of the server, of clients and of both, at random moments.")] = 20,
-    json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
-) -> None:
-    """Time and memory of a client's round, and of a server that folds updates, at 1,663,370 parameters.
-
-    The client is a process with NumPy and without torch, which stands still instead of training; both run on one
-    thread. The server folds rounds of 10 updates and of more. With --only soak, real processes do many
-    rounds, some seconds each, and what has grown is told; with --only kills, they are killed at random moments.
-    """
-    from fedcomp.benchmarks.server import (
-        CLIENT_CODECS,
-        benchmark_client_rounds,
-        benchmark_folds,
-        check_server,
-        kill_at_random,
-        soak,
-    )
-    from fedcomp.files import write_atomically
-
-    parts = (ServerPart.CLIENT, ServerPart.FOLD) if only is None else (only,)
-    clients = benchmark_client_rounds(codec or CLIENT_CODECS, rounds=rounds) if ServerPart.CLIENT in parts else []
-    folds = benchmark_folds(sizes=sorted({10, updates})) if ServerPart.FOLD in parts else []
-    soaked = soak(soak_rounds, print) if ServerPart.SOAK in parts else []
-    killed = kill_at_random(kills, print) if ServerPart.KILLS in parts else []
-    tables = {
-        "client": [asdict(result) for result in clients],
-        "fold": [asdict(result) for result in folds],
-        "soak": [asdict(result) for result in soaked],
-        "kills": [asdict(result) for result in killed],
-        "bars": [bar._asdict() for bar in check_server(folds, soaked, killed)],
-    }
-    shown_clients = [
-        {
-            "codec": result.codec,
-            "bytes down": result.bytes_down,
-            "bytes up": result.bytes_up,
-            "ms to decode": result.decode_milliseconds,
-            "to encode": result.encode_milliseconds,
-            "both": result.round_milliseconds,
-            "MB idle": result.idle_megabytes,
-            "at most": result.peak_megabytes,
-        }
-        for result in clients
-    ]
-    shown_folds = [
-        {
-            "codec": f"{result.codec}{', references' if result.references else ''}",
-            "updates": result.updates,
-            "bytes each": result.bytes_an_update,
-            "a second": result.updates_a_second,
-            "MB grown": result.grown_megabytes,
-        }
-        for result in folds
-    ]
-    for rows in (shown_clients, shown_folds, tables["soak"], tables["kills"], tables["bars"]):
-        _print_table(rows)
-    if json_:
-        json_.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(json_, json.dumps(tables, indent=2).encode())
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    """Print rows of equal keys."""
-    if not rows:
-        return
-    table = Table(*(name.replace("_", " ") for name in rows[0]))
-    for row in rows:
-        table.add_row(*("-" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
     Console().print(table)
 
 

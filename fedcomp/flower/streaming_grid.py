@@ -9,23 +9,22 @@ import inspect
 import math
 from typing import TYPE_CHECKING
 
-from flwr.serverapp import Grid
-
 from fedcomp.errors import UsageError
 from fedcomp.flower.courier import Backlog, Courier
+from fedcomp.flower.wrapping_grid import WrappingGrid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from flwr.app import Message
     from flwr.proto.node_pb2 import NodeInfo
-    from flwr.supercore.run import Run
+    from flwr.serverapp import Grid
 
 _GRACE_SECONDS = 300.0
 """How long a message outlives its deadline: late replies are counted, and a client's clock may be wrong by that."""
 
 
-class StreamingGrid(Grid):
+class StreamingGrid(WrappingGrid):
     """Let the replies of another Grid stream.
 
     `send_and_receive` is a generator. It yields each reply as it is pulled, error replies too, and ends when all
@@ -51,7 +50,8 @@ class StreamingGrid(Grid):
     def __init__(self, inner: Grid, *, deadline: float | None = None) -> None:
         if deadline is not None and not deadline > 0:
             raise UsageError(f"deadline is {deadline}, expected a positive number of seconds")
-        self._inner, self._deadline = inner, deadline
+        super().__init__(inner)
+        self._deadline = deadline
         self._backlog = Backlog()
 
     @property
@@ -59,34 +59,9 @@ class StreamingGrid(Grid):
         """Replies that came after their exchange was over, so far."""
         return self._backlog.num_late
 
-    def set_run(self, run: Run) -> None:
-        """Leave it to `inner`."""
-        self._inner.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run of `inner`."""
-        return self._inner.run
-
-    def create_message(self, *args: object, **kwargs: object) -> Message:
-        """Refuse: deprecated by Flower."""
-        raise NotImplementedError("make a flwr.app.Message instead")
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Leave it to `inner`."""
-        return self._inner.get_node_ids()
-
     def get_nodes(self) -> Iterable[NodeInfo]:
         """Leave it to `inner`."""
         return self._inner.get_nodes()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Leave it to `inner`."""
-        return self._inner.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Leave it to `inner`."""
-        return self._inner.pull_messages(message_ids)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
         """Yield the replies in the order in which they come, until the deadline or the timeout, whichever is first.

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from flwr.app import Error, Message, MessageType
 from flwr.common.constant import ErrorCode
-from flwr.serverapp import Grid
 
 from fedcomp.flower import Snapshot, StatefulGrid
 from fedcomp.flower.records import content_bytes
+from fedcomp.flower.wrapping_grid import WrappingGrid
 from fedcomp.network import Exchange, Fate, RoundTiming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from flwr.supercore.run import Run
+    from flwr.serverapp import Grid
 
     from fedcomp.network import Network
 
@@ -26,7 +26,7 @@ _ROUND_KEY, _EXAMPLES_KEY = "server-round", "num-examples"
 _NOBODY = -1
 
 
-class NetworkGrid(Grid):
+class NetworkGrid(WrappingGrid):
     """Give each client of another Grid a link and a processor, and keep the time they take.
 
     `send_and_receive` counts the bytes of each message and reply, moves the clock to the end of the exchange, and
@@ -45,7 +45,8 @@ class NetworkGrid(Grid):
     """
 
     def __init__(self, inner: Grid, network: Network, *, started_at: float = 0.0) -> None:
-        self._inner, self._network = inner, network
+        super().__init__(inner)
+        self._network = network
         self._clients = {node: number for number, node in enumerate(inner.get_node_ids())}
         self._timing = RoundTiming(started_at)
         self._num_exchanges = 0
@@ -55,19 +56,6 @@ class NetworkGrid(Grid):
         """The clock after the latest exchange, and whom it cost."""
         return self._timing
 
-    def set_run(self, run: Run) -> None:
-        """Leave it to `inner`."""
-        self._inner.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run of `inner`."""
-        return self._inner.run
-
-    def create_message(self, *args: object, **kwargs: object) -> Message:
-        """Refuse: deprecated by Flower."""
-        raise NotImplementedError("make a flwr.app.Message instead")
-
     def get_node_ids(self) -> Iterable[int]:
         """Return the node ids of the reachable clients, once there are enough of them."""
         if self._network.availability is None:
@@ -76,14 +64,6 @@ class NetworkGrid(Grid):
         self._timing = replace(self._timing, simulated_seconds=now)
         reachable = self._network.availability.reachable(now)
         return [node for node, client in self._clients.items() if reachable[client]]
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Leave it to `inner`."""
-        return self._inner.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Leave it to `inner`."""
-        return self._inner.pull_messages(message_ids)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
         """Yield the replies that reach the server in simulated time, each as it is finished.
