@@ -1,4 +1,4 @@
-"""A client's images as tensors, in batches."""
+"""A client's examples as tensors, in batches."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Batch(NamedTuple):
-    """Images (B, C, H, W) in [0, 1] and labels (B,). Of unlabelled images the labels are for measuring only."""
+    """Inputs (B, ...) of any kind and labels (B, ...). Of unlabelled examples the labels are for measuring only."""
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
 
 
@@ -38,7 +38,7 @@ def shuffled_batches(batch: Batch, batch_size: int, generator: Generator) -> Ite
     """Yield one pass over `batch` in random order; the last one may be smaller."""
     order = torch.randperm(len(batch.labels), generator=generator).to(batch.labels.device)
     for indices in order.split(batch_size):
-        yield Batch(batch.images.index_select(0, indices), batch.labels.index_select(0, indices))
+        yield Batch(batch.inputs.index_select(0, indices), batch.labels.index_select(0, indices))
 
 
 def endless_batches(batch: Batch, batch_size: int, generator: Generator) -> Iterator[Batch | None]:

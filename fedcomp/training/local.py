@@ -6,24 +6,24 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
 from fedcomp.data import UNLABELLED
 from fedcomp.errors import ConfigError, DataError
+from fedcomp.models import training_mode
 from fedcomp.seeding import derive_seed
 from fedcomp.training.batches import Batch, endless_batches, to_batch
 from fedcomp.training.compute import Compute, in_precision, memory_format, torch_threads
+from fedcomp.training.regularizers import Proximal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
-
     from fedcomp.config import RunConfig
     from fedcomp.data import ClientData
     from fedcomp.training.objectives import Objective, Step
+    from fedcomp.training.regularizers import Regularizer
 
 
 _FUSED_DEVICES = ("cpu", "cuda")
@@ -82,56 +82,97 @@ class LocalSettings:
 
 
 def train_locally(
-    model: nn.Module, data: ClientData, settings: LocalSettings, *, objective: Objective, seed: int
+    model: nn.Module,
+    data: ClientData,
+    settings: LocalSettings,
+    *,
+    objective: Objective,
+    seed: int,
+    regularizer: Regularizer | None = None,
 ) -> dict[str, float]:
-    """Train `model` in place on one client's data.
+    """Train `model` in place on one client's images; see `train_on_batches`."""
+    labelled = to_batch(data.labelled, data.labelled.labels, settings.device)
+    unlabelled = to_batch(data.unlabelled, data.hidden_labels, settings.device)
+    return train_on_batches(
+        model, labelled, unlabelled, settings, objective=objective, seed=seed, regularizer=regularizer
+    )
+
+
+def train_on_batches(
+    model: nn.Module,
+    labelled: Batch,
+    unlabelled: Batch | None,
+    settings: LocalSettings,
+    *,
+    objective: Objective,
+    seed: int,
+    regularizer: Regularizer | None = None,
+) -> dict[str, float]:
+    """Train `model` in place on all of one client's examples, of any kind.
 
     Same weights, data and seed give the same result, bit for bit, on the same machine and number of threads. The
-    weights are float32 and in the layout that they came in, whatever `settings.compute` says.
+    weights are float32 and in the layout that they came in, whatever `settings.compute` says. Parameters without
+    gradient stay as they are, and parts that are frozen as a whole compute as in evaluation.
+
+    Args:
+        model: Any that takes the inputs and gives what the objective expects.
+        labelled: May be empty.
+        unlabelled: May be empty, or None. Its labels are the truth, for measuring; `UNLABELLED` where not known.
+        settings: How to train.
+        objective: What to minimize.
+        seed: Decides order and views.
+        regularizer: A further term of the loss.
 
     Returns:
-        ``num-examples``, ``train-loss`` (mean over steps) and, where unlabelled images were used,
+        ``num-examples``, ``train-loss`` (mean over steps) and, where unlabelled examples were used,
         ``pseudo-coverage`` and, if the truth is known, ``pseudo-accuracy`` (of the confident ones; 0 if there
         was none).
 
     Raises:
-        DataError: The client has no image that the objective can use.
+        DataError: The client has no example that the objective can use.
     """
-    model.to(settings.device).train()
+    if unlabelled is None or not objective.uses_unlabelled:
+        unlabelled = Batch(labelled.inputs[:0], labelled.labels[:0])
+    model.to(settings.device)
+    training_mode(model)
     with torch_threads(settings.threads), memory_format(model, settings.compute.memory_format):
-        return _train(model, data, settings, objective, seed)
+        return _train(model, labelled, unlabelled, settings, objective, seed, regularizer)
 
 
 def _train(
-    model: nn.Module, data: ClientData, settings: LocalSettings, objective: Objective, seed: int
+    model: nn.Module,
+    labelled: Batch,
+    unlabelled: Batch,
+    settings: LocalSettings,
+    objective: Objective,
+    seed: int,
+    regularizer: Regularizer | None,
 ) -> dict[str, float]:
     generator = torch.Generator().manual_seed(derive_seed(seed, "local"))
-    labelled = to_batch(data.labelled, data.labelled.labels, settings.device)
-    unlabelled = to_batch(data.unlabelled, data.hidden_labels, settings.device)
-    if not objective.uses_unlabelled:
-        unlabelled = Batch(unlabelled.images[:0], unlabelled.labels[:0])
     steps_per_epoch = max(
         ceil(len(labelled.labels) / settings.batch_size),
         ceil(len(unlabelled.labels) / (settings.batch_size * settings.unlabelled_ratio)),
     )
     if not steps_per_epoch:
-        raise DataError("the client has no labelled image, and no unlabelled one that its objective could use")
+        raise DataError("the client has no labelled example, and no unlabelled one that its objective could use")
     labelled_batches = endless_batches(labelled, settings.batch_size, generator)
     unlabelled_batches = endless_batches(unlabelled, settings.batch_size * settings.unlabelled_ratio, generator)
-    predict = in_precision(model, settings.compute.precision, labelled.images.device.type)
-    optimizer = _make_optimizer(model, settings)
-    anchors = [parameter.detach().clone() for parameter in model.parameters()] if settings.proximal_mu else []
+    predict = in_precision(model, settings.compute.precision, labelled.inputs.device.type)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = _make_optimizer(parameters, settings)
+    proximal = Proximal(parameters, settings.proximal_mu) if settings.proximal_mu else None
+    regularizers = [term for term in (proximal, regularizer) if term]
 
     steps: list[Step] = []
     for _ in range(settings.epochs * steps_per_epoch):
         step = objective(predict, next(labelled_batches), next(unlabelled_batches), generator)
         loss = step.loss
-        if settings.proximal_mu:
-            loss = loss + settings.proximal_mu / 2 * _squared_distance(model, anchors)
+        for term in regularizers:
+            loss = loss + term()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if settings.max_grad_norm:
-            nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimizer.step()
         steps.append(step._replace(loss=loss.detach()))
     metrics = {
@@ -141,22 +182,17 @@ def _train(
     if candidates := sum(step.candidates for step in steps):
         confident = sum(step.confident for step in steps)
         metrics["pseudo-coverage"] = confident / candidates
-        if np.all(data.hidden_labels != UNLABELLED):
+        if bool((unlabelled.labels != UNLABELLED).all()):
             metrics["pseudo-accuracy"] = sum(step.correct for step in steps) / confident if confident else 0.0
     return metrics
 
 
-def _squared_distance(model: nn.Module, anchors: list[Tensor]) -> Tensor:
-    distances = [(now - then).square().sum() for now, then in zip(model.parameters(), anchors, strict=True)]
-    return torch.stack(distances).sum()
-
-
-def _make_optimizer(model: nn.Module, settings: LocalSettings) -> torch.optim.Optimizer:
+def _make_optimizer(parameters: list[nn.Parameter], settings: LocalSettings) -> torch.optim.Optimizer:
     # One pass over the weights a step instead of one for each term.
     fused = torch.device(settings.device).type in _FUSED_DEVICES or None
     optimizers: dict[str, Callable[[], torch.optim.Optimizer]] = {
         "sgd": lambda: torch.optim.SGD(
-            model.parameters(),
+            parameters,
             settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
@@ -164,7 +200,7 @@ def _make_optimizer(model: nn.Module, settings: LocalSettings) -> torch.optim.Op
             fused=fused,
         ),
         "adam": lambda: torch.optim.AdamW(
-            model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
+            parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
         ),
     }
     if settings.optimizer not in optimizers:

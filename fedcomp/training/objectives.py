@@ -1,4 +1,4 @@
-"""What a client minimizes, with or without unlabelled images."""
+"""What a client minimizes, with or without unlabelled examples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from fedcomp.errors import ConfigError
-from fedcomp.training.augment import strong_augment, weak_augment
+from fedcomp.training.views import Views, image_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ class Objective(Protocol):
 
     @property
     def uses_unlabelled(self) -> bool:
-        """Whether unlabelled images are of any use to it."""
+        """Whether unlabelled examples are of any use to it."""
         ...
 
     def __call__(
@@ -46,27 +46,27 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Supervised:
-    """Cross-entropy on labelled images.
+    """Cross-entropy on labelled examples.
 
     Args:
-        flip_ok: Whether a mirrored image keeps its label.
-        augment: Whether it sees them weakly augmented, or as they are.
+        views: Of the inputs; only the weak one is used.
+        augment: Whether it sees weak views, or the inputs as they are.
     """
 
-    flip_ok: bool
+    views: Views
     augment: bool = True
     uses_unlabelled: bool = False
 
     def __call__(
         self, predict: Predict, labelled: Batch | None, unlabelled: Batch | None, generator: Generator
     ) -> Step:
-        """Return the cross-entropy; unlabelled images are ignored."""
+        """Return the cross-entropy; unlabelled examples are ignored."""
         if labelled is None:
-            raise ValueError("the supervised objective needs labelled images")
-        images = labelled.images
+            raise ValueError("the supervised objective needs labelled examples")
+        inputs = labelled.inputs
         if self.augment:
-            images = weak_augment(images, generator, flip_ok=self.flip_ok)
-        return Step(F.cross_entropy(predict(images), labelled.labels))
+            inputs = self.views.weak(inputs, generator)
+        return Step(F.cross_entropy(predict(inputs), labelled.labels))
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ class FixMatch:
     """Supervised loss plus consistency: a confident guess on a weak view is the label of a strong view.
 
     ``CE(labelled) + weight * mean(1[max p >= threshold] * CE(strong, argmax p))``, p from the weak view without
-    gradient; the mean is over all unlabelled images, confident or not.
+    gradient; the mean is over all unlabelled examples, confident or not.
 
     Args:
         threshold: In [0, 1].
         weight: Of the unlabelled loss.
-        flip_ok: Whether a mirrored image keeps its label.
-        augment: Whether labelled images are weakly augmented; unlabelled ones always are.
+        views: Of the inputs.
+        augment: Whether labelled inputs are seen in weak views; unlabelled ones always are.
 
     References:
         Sohn et al., FixMatch, NeurIPS 2020, section 2.2, equations 3 and 4.
@@ -88,7 +88,7 @@ class FixMatch:
 
     threshold: float
     weight: float
-    flip_ok: bool
+    views: Views
     augment: bool = True
     uses_unlabelled: bool = True
 
@@ -96,16 +96,16 @@ class FixMatch:
         self, predict: Predict, labelled: Batch | None, unlabelled: Batch | None, generator: Generator
     ) -> Step:
         """Return both losses' sum, each where its batch is given."""
-        supervised = Supervised(self.flip_ok, self.augment)
+        supervised = Supervised(self.views, self.augment)
         if unlabelled is None:
             return supervised(predict, labelled, None, generator)
         with torch.no_grad():
-            weak = weak_augment(unlabelled.images, generator, flip_ok=self.flip_ok)
+            weak = self.views.weak(unlabelled.inputs, generator)
             confidence, guesses = predict(weak).softmax(dim=1).max(dim=1)
         mask = confidence >= self.threshold
-        strong = strong_augment(unlabelled.images, generator, flip_ok=self.flip_ok)
-        per_image = F.cross_entropy(predict(strong), guesses, reduction="none")
-        loss = self.weight * (per_image * mask).mean()
+        strong = self.views.strong(unlabelled.inputs, generator)
+        per_example = F.cross_entropy(predict(strong), guesses, reduction="none")
+        loss = self.weight * (per_example * mask).mean()
         if labelled is not None:
             loss = loss + supervised(predict, labelled, None, generator).loss
         correct = int((mask & (guesses == unlabelled.labels)).sum())
@@ -115,14 +115,15 @@ class FixMatch:
 def make_objective(
     name: str, *, threshold: float = 0.95, unlabelled_weight: float = 1.0, flip_ok: bool, augment: bool = True
 ) -> Objective:
-    """Build an objective by name: ``supervised`` or ``fixmatch``.
+    """Build an objective on images by name: ``supervised`` or ``fixmatch``.
 
     Raises:
         ConfigError: No objective has this name.
     """
+    views = image_views(flip_ok=flip_ok)
     objectives: dict[str, Callable[[], Objective]] = {
-        "supervised": lambda: Supervised(flip_ok, augment),
-        "fixmatch": lambda: FixMatch(threshold, unlabelled_weight, flip_ok, augment),
+        "supervised": lambda: Supervised(views, augment),
+        "fixmatch": lambda: FixMatch(threshold, unlabelled_weight, views, augment),
     }
     if name not in objectives:
         raise ConfigError(f"objective is {name!r}, expected one of {', '.join(objectives)}")
