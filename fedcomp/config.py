@@ -97,14 +97,27 @@ class RunConfig(BaseModel):
     momentum: float = Field(0.9, ge=0, lt=1, description="of the clients' SGD")
     weight_decay: float = Field(5e-4, ge=0, description="of the clients")
     proximal_mu: float = Field(0.0, ge=0, description="FedProx's pull towards the global model; 0 is off")
+    dyn_alpha: float = Field(0.1, gt=0, description="of strategy feddyn: how strongly clients are held together")
+    frozen: str = Field(
+        "", description="patterns of tensors' names, comma-separated: they neither train nor travel (`backbone.*`)"
+    )
+    local_layers: str = Field(
+        "", description="patterns, too: these train, and stay at their client, as in FedPer (`head.*`)"
+    )
+    personal_share: float = Field(
+        0.2, gt=0, lt=1, description="share of its labelled images that a client with local-layers is measured on"
+    )
+    cache_features: bool = Field(
+        True, description="clients keep what a frozen backbone makes of images that are not augmented"
+    )
     max_grad_norm: float = Field(0.0, ge=0, description="gradients are clipped to it; 0 is off")
     objective: Literal["supervised", "fixmatch"] = Field("fixmatch", description="what clients minimize")
     augment: bool = Field(True, description="labelled images are shifted, and flipped where that keeps the label")
     pseudo_threshold: float = Field(0.95, ge=0, le=1, description="confidence from which FixMatch trusts a guess")
     unlabelled_weight: float = Field(1.0, ge=0, description="weight of FixMatch's unlabelled loss")
 
-    strategy: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"] = Field(
-        "fedavg", description="Flower strategy that takes the server's step"
+    strategy: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "feddyn"] = Field(
+        "fedavg", description="Flower strategy that takes the server's step, or feddyn"
     )
     server_learning_rate: float = Field(1.0, gt=0, description="of the strategy; fedavg has none")
     server_momentum: float = Field(0.0, ge=0, lt=1, description="of fedavgm")
@@ -198,8 +211,14 @@ class RunConfig(BaseModel):
             f"server-momentum is for strategy fedavgm only, but strategy is {self.strategy}: set one of them": (
                 self.server_momentum and self.strategy != "fedavgm"
             ),
-            "server-learning-rate has no effect on strategy fedavg: leave it at 1, or set another strategy": (
-                self.server_learning_rate != 1 and self.strategy == "fedavg"
+            f"server-learning-rate has no effect on strategy {self.strategy}: leave it at 1, or set another one": (
+                self.server_learning_rate != 1 and self.strategy in ("fedavg", "feddyn")
+            ),
+            "strategy feddyn has a pull towards the global model of its own: set proximal-mu to 0": (
+                self.proximal_mu and self.strategy == "feddyn"
+            ),
+            "with local-layers the server has no whole model to teach a student: set teacher to none": (
+                self.local_layers and self.teacher != "none"
             ),
             "objective fixmatch needs unlabelled images, but label-fraction is 1: set objective to supervised": (
                 self.objective == "fixmatch" and self.label_fraction == 1

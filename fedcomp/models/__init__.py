@@ -1,7 +1,18 @@
 """Models by name, and their weights as NumPy arrays."""
 
+from fedcomp.models.backbone import BackboneClassifier, split_backbone
 from fedcomp.models.parts import ModelParts, freeze, training_mode
 from fedcomp.models.registry import MODELS, build_model
 from fedcomp.models.weights import get_weights, set_weights
 
-__all__ = ["MODELS", "ModelParts", "build_model", "freeze", "get_weights", "set_weights", "training_mode"]
+__all__ = [
+    "MODELS",
+    "BackboneClassifier",
+    "ModelParts",
+    "build_model",
+    "freeze",
+    "get_weights",
+    "set_weights",
+    "split_backbone",
+    "training_mode",
+]

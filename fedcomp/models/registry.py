@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import re
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -10,27 +13,36 @@ from torch import nn
 
 from fedcomp.errors import ConfigError
 from fedcomp.models.cnn import cnn, cnn_gn, student_cnn
+from fedcomp.models.efficientnet_lite0 import efficientnet_lite0
+from fedcomp.models.libraries import library_builder
+from fedcomp.models.mobilenet_v2 import mobilenet_v2
 from fedcomp.models.perceptron import perceptron
 from fedcomp.seeding import derive_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    ModelBuilder: TypeAlias = Callable[[tuple[int, int, int], int], nn.Module]
+    ModelBuilder: TypeAlias = Callable[..., nn.Module]
+    """Takes image shape and number of classes, and perhaps numbers by keyword."""
 
 MODELS: dict[str, ModelBuilder] = {
     "perceptron": perceptron,
     "cnn-gn": cnn_gn,
     "cnn": cnn,
     "student-cnn": student_cnn,
+    "mobilenet-v2": mobilenet_v2,
+    "efficientnet-lite0": efficientnet_lite0,
 }
+
+_NAME = re.compile(r"(?P<base>[^()\s]+)(?:\((?P<arguments>[^()]*)\))?")
 
 
 def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:
     """Build a model with seeded weights; the global random state is left as it was.
 
     Args:
-        name: A name of `MODELS`, or ``package.module:callable`` with the signature (image_shape, num_classes).
+        name: A name of `MODELS`, ``torchvision:NAME``, ``timm:NAME``, or ``package.module:callable`` with the signature
+            (image_shape, num_classes). Numbers may follow, as in ``mobilenet-v2(width=0.5, side=64)``.
         image_shape: Channels, height, width.
         num_classes: Size of the output.
         seed: Same seed, same weights.
@@ -38,7 +50,7 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: in
     Raises:
         ConfigError: There is no such model, or what the name leads to does not build one.
     """
-    builder = MODELS.get(name) or _import_builder(name)
+    builder = _find_builder(name)
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: it seeds every device, fork_rng restores the CPU's state only.
         torch.default_generator.manual_seed(derive_seed(seed, "model"))
@@ -46,6 +58,30 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: in
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model {name!r} built a {type(model).__name__}, expected a torch.nn.Module")
     return model
+
+
+def _find_builder(name: str) -> ModelBuilder:
+    """Return the builder that a name leads to, given the name's arguments."""
+    parsed = _NAME.fullmatch(name.strip())
+    if not parsed:
+        raise ConfigError(f"model is {name!r}, expected NAME or NAME(key=number, ...)")
+    base = parsed["base"]
+    builder = MODELS.get(base) or library_builder(base) or _import_builder(base)
+    arguments = dict(_parse_argument(pair, name) for pair in (parsed["arguments"] or "").split(",") if pair.strip())
+    known = [p.name for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    if unknown := sorted(arguments.keys() - known):
+        raise ConfigError(f"model {name!r}: {base} takes no {unknown[0]}, only {', '.join(known) or 'a bare name'}")
+    return partial(builder, **arguments)
+
+
+def _parse_argument(pair: str, name: str) -> tuple[str, int | float]:
+    key, _, text = (part.strip() for part in pair.partition("="))
+    for kind in (int, float):
+        try:
+            return key, kind(text)
+        except ValueError:
+            continue
+    raise ConfigError(f"model {name!r}: {pair.strip()!r} is not of the form key=number")
 
 
 def _import_builder(name: str) -> ModelBuilder:

@@ -173,7 +173,7 @@ def test_clients_without_labels_or_without_anything():
     nothing = data.labelled.take(np.array([], np.int64))
     _, metrics = train(dataclasses.replace(data, labelled=nothing))
     assert metrics["num-examples"] == 45
-    with pytest.raises(DataError, match="no labelled image"):
+    with pytest.raises(DataError, match="no labelled example"):
         train(dataclasses.replace(data, labelled=nothing), name="supervised")
     with pytest.raises(ConfigError, match="sgd, adam"):
         train(optimizer="lion")
