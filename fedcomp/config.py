@@ -23,6 +23,14 @@ RESOLVED_KEYS = ("precision", "memory-format")
 """What the server measures once where it says ``auto``, and then orders from every client."""
 IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, FLIP_OK_KEY = "image-shape", "num-classes", "flip-ok"
 """What the server tells its clients of the data: one with data of its own can not know how many classes there are."""
+FROZEN_KEY = "frozen-fingerprint"
+"""The server's word on the tensors that both ends have: what is trained on top of others would be of no use."""
+PARTICIPANTS_KEY, PERSONAL_ACCURACY_KEY, PERSONAL_EXAMPLES_KEY = (
+    "participants",
+    "personal-accuracy",
+    "personal-examples",
+)
+"""What clients report: 1, for means in which all have the same say; how good their own models are, and on how much."""
 _RESUME_KEYS = ("out-dir", "resume", "data-dir", "frame-keys", "client-timeout", "round-timeout", "client-wait")
 """What may change when a run is resumed: where things are, and how patient it is."""
 
@@ -111,7 +119,9 @@ class RunConfig(BaseModel):
         True, description="clients keep what a frozen backbone makes of images that are not augmented"
     )
     max_grad_norm: float = Field(0.0, ge=0, description="gradients are clipped to it; 0 is off")
-    objective: Literal["supervised", "fixmatch"] = Field("fixmatch", description="what clients minimize")
+    objective: Literal["supervised", "fixmatch", "simsiam"] = Field(
+        "fixmatch", description="what clients minimize; simsiam pretrains the backbone without any label"
+    )
     augment: bool = Field(True, description="labelled images are shifted, and flipped where that keeps the label")
     pseudo_threshold: float = Field(0.95, ge=0, le=1, description="confidence from which FixMatch trusts a guess")
     unlabelled_weight: float = Field(1.0, ge=0, description="weight of FixMatch's unlabelled loss")
@@ -216,6 +226,12 @@ class RunConfig(BaseModel):
             ),
             "strategy feddyn has a pull towards the global model of its own: set proximal-mu to 0": (
                 self.proximal_mu and self.strategy == "feddyn"
+            ),
+            "objective simsiam trains no classifier: set teacher to none and local-layers to nothing": (
+                self.objective == "simsiam" and (self.teacher != "none" or bool(self.local_layers))
+            ),
+            "objective simsiam is measured by a linear probe on validation images: set validation-size": (
+                self.objective == "simsiam" and not self.validation_size
             ),
             "with local-layers the server has no whole model to teach a student: set teacher to none": (
                 self.local_layers and self.teacher != "none"

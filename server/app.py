@@ -10,7 +10,7 @@ from flwr.app import ConfigRecord, MetricRecord
 from flwr.serverapp import ServerApp
 from rich.console import Console
 
-from fedcomp.config import FLIP_OK_KEY, IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, RunConfig
+from fedcomp.config import FLIP_OK_KEY, FROZEN_KEY, IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.distillation import EnsembleTeacher
 from fedcomp.errors import RunError
@@ -27,12 +27,14 @@ from fedcomp.flower import (
     to_model,
 )
 from fedcomp.forking import die_with_parent
-from fedcomp.models import build_model, get_weights, set_weights
+from fedcomp.models import PartialModel, build_model, get_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
 from fedcomp.reporting.logs import LogSettings, configure_logging
-from fedcomp.training import evaluate, resolve_compute
+from fedcomp.training import resolve_compute
 from fedcomp.wire import FrameLimits
 from server.arrivals import wait_for_clients
+from server.measuring import Accuracy, LinearProbe
+from server.personal import PersonalAccuracy
 from server.strategies import build_strategy
 from server.student import make_student
 
@@ -57,27 +59,30 @@ def main(grid: Grid, context: Context) -> None:
     train, test = load_dataset(config.dataset, config.data_dir)
     held_out = hold_out(train, validation_size=config.validation_size, proxy_size=config.proxy_size, seed=config.seed)
     build = partial(build_model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
-    model = build(config.model)
-    initial = get_weights(model)
-    config = config.as_begun() if config.resume else resolve_compute(config, model, train)
+    model = global_model(config, train)
+    initial = model.shared_weights()
+    config = config.as_begun() if config.resume else resolve_compute(config, model.module, train)
+    is_probed = config.objective == "simsiam"
+    measured = LinearProbe(model, held_out.validation, test) if is_probed else Accuracy(model, test)
+    personal = PersonalAccuracy()
     ensemble = None
     if config.teacher == "ensemble":
         ensemble = EnsembleTeacher(build(config.model), held_out.proxy, held_out.validation)
     rounds: list[RoundTraffic] = []
 
-    def let_teach(server_round: int, update: AcceptedUpdate) -> None:
+    def take(server_round: int, update: AcceptedUpdate) -> None:
+        personal.add(update.metrics)
         if ensemble and server_round == config.num_server_rounds:
-            ensemble.add(update.client_model())
+            ensemble.add(get_weights(model.module, model.parts.frozen) | dict(update.client_model()))
 
     def finish_round(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-        metrics: dict[str, int | float | list[int] | list[float]] = {}
+        metrics = dict[str, float]()
         if is_evaluated(config, server_round):
-            set_weights(model, to_model(arrays))
-            evaluation = evaluate(model, test)
-            metrics = {"accuracy": evaluation.accuracy, "loss": evaluation.loss}
+            model.set_shared(to_model(arrays))
+            metrics = measured.measure()
         if rounds:  # Flower calls this once before the first round
-            recorder.record(rounds.pop(), metrics)
-        return MetricRecord(metrics) if metrics else None
+            recorder.record(rounds.pop(), metrics | personal.take())
+        return MetricRecord({**metrics}) if metrics else None
 
     dense_bytes = num_bytes(to_array_record(initial))
     strategy = CompressedStrategy(
@@ -97,7 +102,7 @@ def main(grid: Grid, context: Context) -> None:
         clip_update_norm=config.clip_update_norm,
         authenticate=FrameKeys(config.frame_keys) if config.frame_keys else None,
         min_replies=config.min_replies,
-        on_update=let_teach,
+        on_update=take,
         on_round=rounds.append,
     )
     with (
@@ -115,20 +120,20 @@ def main(grid: Grid, context: Context) -> None:
             to_array_record(initial),
             num_rounds=config.num_server_rounds,
             timeout=config.round_seconds,
-            train_config=ConfigRecord({**config.resolved(), **data_facts(train)}),
+            train_config=ConfigRecord({**config.resolved(), **data_facts(train), FROZEN_KEY: model.frozen_fingerprint}),
             evaluate_fn=finish_round,
         )
         if not recorder.num_accepted:
             raise RunError(f"no update of any client could be used; the last one: {recorder.last_complaint}")
-        final = to_model(result.arrays)
-        set_weights(model, final)
+        model.set_shared(to_model(result.arrays))
+        final = get_weights(model.module, (*model.parts.frozen, *model.parts.shared))
         folder.save_model(final)
         student = {}
         if config.teacher != "none":
             student = make_student(
                 config,
                 build=build,
-                global_model=model,
+                global_model=model.module,
                 ensemble=ensemble,
                 proxy=held_out.proxy,
                 validation=held_out.validation,
@@ -141,9 +146,24 @@ def main(grid: Grid, context: Context) -> None:
             "codec": strategy.codec,
             "downlink": str(strategy.downlink.codec) if strategy.downlink else NO_CODEC,
             "num_parameters": sum(values.size for values in final.values()),
+            "personal_accuracy": personal.last,
+            "num_sent_parameters": sum(values.size for values in initial.values()),
         }
         folder.write_summary(recorder.summary(facts | student))
         checkpoint.remove()
+
+
+def global_model(config: RunConfig, data: ImageDataset) -> PartialModel:
+    """Build the model as the clients do."""
+    return PartialModel.build(
+        config.model,
+        image_shape=data.image_shape,
+        num_classes=data.num_classes,
+        seed=config.seed,
+        frozen=config.frozen,
+        local=config.local_layers,
+        is_pretraining=config.objective == "simsiam",
+    )
 
 
 def data_facts(data: ImageDataset) -> dict[str, bool | int | list[int]]:
@@ -161,7 +181,12 @@ def open_folder(config: RunConfig) -> RunFolder:
 
 
 def is_evaluated(config: RunConfig, server_round: int) -> bool:
-    """Tell whether the global model is measured after this round; it always is after the last ten."""
+    """Tell whether the global model is measured after this round; it always is after the last ten.
+
+    Where layers are local there is no global model to measure: clients measure their own.
+    """
+    if config.local_layers:
+        return False
     return server_round % config.evaluate_every == 0 or server_round > config.num_server_rounds - 10
 
 

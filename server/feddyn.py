@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from flwr.serverapp.strategy import FedAvg
 
+from fedcomp.config import PARTICIPANTS_KEY
 from fedcomp.errors import RunError
 from fedcomp.flower import to_array_record, to_model
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
     from fedcomp.types import Model, NDArray
 
-PARTICIPANTS_KEY = "participants"
-"""A client's weight in the mean, 1: FedDyn minimizes the mean of the clients' losses, whatever their sizes."""
-
 
 class FedDyn(FedAvg):
     r"""Each round ``h <- h - alpha / m * sum_k (w_k - w)``, then ``w <- mean_k w_k - h / alpha``.
@@ -31,7 +29,8 @@ class FedDyn(FedAvg):
 
     Args:
         num_clients: m, those of later rounds too.
-        **arguments: Of `FedAvg`. The weight of a reply is its `PARTICIPANTS_KEY`.
+        **arguments: Of `FedAvg`. A reply's weight is its metric ``participants``, 1: what is minimized is the mean of
+            the clients' losses, whatever their sizes.
 
     References:
         Acar et al., Federated Learning Based on Dynamic Regularization, ICLR 2021, algorithm 1.
@@ -81,4 +80,4 @@ class FedDyn(FedAvg):
 def _num_participants(replies: Iterable[Message]) -> float:
     """Add the replies' weights up: one reply can stand for many."""
     metrics = [record for reply in replies if not reply.has_error() for record in reply.content.metric_records.values()]
-    return float(sum(float(record[PARTICIPANTS_KEY]) for record in metrics))  # type: ignore[arg-type]
+    return sum(cast("float", record[PARTICIPANTS_KEY]) for record in metrics)

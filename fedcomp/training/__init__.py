@@ -4,11 +4,13 @@ from fedcomp.training.augment import strong_augment, weak_augment
 from fedcomp.training.batches import Batch, shuffled_batches, to_batch, to_images
 from fedcomp.training.calibration import fastest, resolve_compute
 from fedcomp.training.compute import Compute, memory_format
-from fedcomp.training.evaluation import Evaluation, evaluate, predict_logits
+from fedcomp.training.evaluation import Evaluation, evaluate, evaluate_logits, predict_logits
 from fedcomp.training.local import LocalSettings, train_locally, train_on_batches
-from fedcomp.training.objectives import FixMatch, Objective, Step, Supervised, make_objective
+from fedcomp.training.objectives import FixMatch, Objective, Supervised, make_objective
 from fedcomp.training.regularizers import Dynamic, Proximal, Regularizer
-from fedcomp.training.views import Views, image_views
+from fedcomp.training.simsiam import SimSiam, output_spread
+from fedcomp.training.step import Step
+from fedcomp.training.views import ImageViews, Views
 
 __all__ = [
     "Batch",
@@ -16,18 +18,21 @@ __all__ = [
     "Dynamic",
     "Evaluation",
     "FixMatch",
+    "ImageViews",
     "LocalSettings",
     "Objective",
     "Proximal",
     "Regularizer",
+    "SimSiam",
     "Step",
     "Supervised",
     "Views",
     "evaluate",
+    "evaluate_logits",
     "fastest",
-    "image_views",
     "make_objective",
     "memory_format",
+    "output_spread",
     "predict_logits",
     "resolve_compute",
     "shuffled_batches",

@@ -46,9 +46,13 @@ def evaluate(model: nn.Module, dataset: ImageDataset) -> Evaluation:
         raise DataError(f"{dataset.name}: no image to evaluate on")
     if unlabelled := int((dataset.labels == UNLABELLED).sum()):
         raise DataError(f"{dataset.name}: {unlabelled} of {len(dataset)} images have no label to evaluate against")
-    logits, labels = predict_logits(model, dataset.images), torch.from_numpy(dataset.labels)
+    return evaluate_logits(predict_logits(model, dataset.images), torch.from_numpy(dataset.labels))
+
+
+def evaluate_logits(logits: Tensor, labels: Tensor) -> Evaluation:
+    """Measure logits (N, K) against labels (N,), one or more."""
     correct = (logits.argmax(dim=1) == labels).float()
-    per_class = [correct[labels == label].mean().item() for label in range(dataset.num_classes)]
+    per_class = [correct[labels == label].mean().item() for label in range(logits.shape[1])]
     return Evaluation(
         accuracy=correct.mean().item(),
         loss=F.cross_entropy(logits, labels).item(),

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from fedcomp.config import RunConfig
     from fedcomp.data import ClientData
-    from fedcomp.training.objectives import Objective, Step
+    from fedcomp.training.objectives import Objective
     from fedcomp.training.regularizers import Regularizer
+    from fedcomp.training.step import Step
 
 
 _FUSED_DEVICES = ("cpu", "cuda")

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch.nn import functional as F
 
 from fedcomp.errors import ConfigError
-from fedcomp.training.views import Views, image_views
+from fedcomp.training.simsiam import SimSiam
+from fedcomp.training.step import Step
+from fedcomp.training.views import ImageViews
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Generator, Tensor
+    from torch import Generator
 
     from fedcomp.training.batches import Batch
     from fedcomp.training.compute import Predict
-
-
-class Step(NamedTuple):
-    """A loss to minimize, and counts of pseudo-labels: how many there could be, are, and are right."""
-
-    loss: Tensor
-    candidates: int = 0
-    confident: int = 0
-    correct: int = 0
+    from fedcomp.training.views import Views
 
 
 class Objective(Protocol):
@@ -115,15 +109,16 @@ class FixMatch:
 def make_objective(
     name: str, *, threshold: float = 0.95, unlabelled_weight: float = 1.0, flip_ok: bool, augment: bool = True
 ) -> Objective:
-    """Build an objective on images by name: ``supervised`` or ``fixmatch``.
+    """Build an objective on images by name: ``supervised``, ``fixmatch`` or ``simsiam``.
 
     Raises:
         ConfigError: No objective has this name.
     """
-    views = image_views(flip_ok=flip_ok)
+    views = ImageViews(flip_ok)
     objectives: dict[str, Callable[[], Objective]] = {
         "supervised": lambda: Supervised(views, augment),
         "fixmatch": lambda: FixMatch(threshold, unlabelled_weight, views, augment),
+        "simsiam": lambda: SimSiam(views),
     }
     if name not in objectives:
         raise ConfigError(f"objective is {name!r}, expected one of {', '.join(objectives)}")

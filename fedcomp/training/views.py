@@ -1,35 +1,42 @@
-"""Two ways to look at a batch anew, for objectives that learn from what all views of an example have in common."""
+"""How an example may look otherwise and still be the same: all that objectives know of what kind of data it is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from fedcomp.training.augment import strong_augment, weak_augment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Generator, Tensor
 
-    View: TypeAlias = Callable[[Tensor, Generator], Tensor]
-    """Inputs (B, ...) and the source of all randomness in, new inputs of the same shape out."""
+
+class Views(Protocol):
+    """Two ways to change inputs, whatever they are: images, tokens, rows of a table."""
+
+    def weak(self, inputs: Tensor, generator: Generator) -> Tensor:
+        """Return inputs (B, ...) that keep the label of every example."""
+        ...
+
+    def strong(self, inputs: Tensor, generator: Generator) -> Tensor:
+        """Return inputs that keep what matters, and distort the rest."""
+        ...
 
 
 @dataclass(frozen=True)
-class Views:
-    """Views of any kind of input: images, tokens, rows of a table.
+class ImageViews:
+    """Views of images (B, C, H, W) in [0, 1].
 
     Args:
-        weak: Keeps the label of every example.
-        strong: Keeps what matters, and distorts the rest.
+        flip_ok: Whether a mirrored image keeps its label.
     """
 
-    weak: View
-    strong: View
+    flip_ok: bool
 
+    def weak(self, inputs: Tensor, generator: Generator) -> Tensor:
+        """Shift, and flip if that is allowed."""
+        return weak_augment(inputs, generator, flip_ok=self.flip_ok)
 
-def image_views(*, flip_ok: bool) -> Views:
-    """Return views of images (B, C, H, W) in [0, 1]; see `weak_augment` and `strong_augment`."""
-    return Views(partial(weak_augment, flip_ok=flip_ok), partial(strong_augment, flip_ok=flip_ok))
+    def strong(self, inputs: Tensor, generator: Generator) -> Tensor:
+        """Distort geometry and brightness, and cut a square out."""
+        return strong_augment(inputs, generator, flip_ok=self.flip_ok)
