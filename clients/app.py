@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -54,7 +52,8 @@ def train(message: Message, context: Context) -> Message:
         augment=config.augment,
     )
     seed = derive_seed(config.seed, server_round, client_name(context))
-    metrics = train_locally(model, data, local_settings(config, server_round), objective=objective, seed=seed)
+    settings = LocalSettings.of(config, Compute(config.precision, config.memory_format), server_round=server_round)
+    metrics = train_locally(model, data, settings, objective=objective, seed=seed)
     content = RecordDict({"arrays": to_array_record(get_weights(model)), "metrics": MetricRecord({**metrics})})
     return Message(content, reply_to=message)
 
@@ -71,11 +70,3 @@ def warm_up(config: RunConfig) -> None:
 def untrained_model(name: str, facts: DataFacts, seed: int) -> nn.Module:
     """Build the model, once a process: clients train copies, because drawing weights takes longer than copying them."""
     return build_model(name, image_shape=facts.image_shape, num_classes=facts.num_classes, seed=seed)
-
-
-def local_settings(config: RunConfig, server_round: int) -> LocalSettings:
-    """Return how this client trains in a round."""
-    progress = (server_round - 1) / config.num_server_rounds
-    schedules = {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}
-    settings = LocalSettings.of(config, Compute(config.precision, config.memory_format))
-    return replace(settings, learning_rate=config.learning_rate * schedules[config.learning_rate_schedule])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, cos, pi
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,14 +63,16 @@ class LocalSettings:
     compute: Compute = field(default_factory=Compute)
 
     @classmethod
-    def of(cls, config: RunConfig, compute: Compute) -> LocalSettings:
-        """Return what a run's configuration says, before any learning-rate schedule."""
+    def of(cls, config: RunConfig, compute: Compute, *, server_round: int = 1) -> LocalSettings:
+        """Return what a run's configuration says for a round: its learning rate follows the schedule."""
+        progress = (server_round - 1) / config.num_server_rounds
+        schedules = {"constant": 1.0, "cosine": 0.5 * (1 + cos(pi * progress))}
         return cls(
             epochs=config.local_epochs,
             batch_size=config.batch_size,
             unlabelled_ratio=config.unlabelled_ratio,
             optimizer=config.optimizer,
-            learning_rate=config.learning_rate,
+            learning_rate=config.learning_rate * schedules[config.learning_rate_schedule],
             momentum=config.momentum,
             weight_decay=config.weight_decay,
             proximal_mu=config.proximal_mu,
