@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -17,7 +16,7 @@ from fedcomp.config import RESOLVED_KEYS, RunConfig
 from fedcomp.flower import compression_mod, keep_state_mod, to_array_record, to_model
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.seeding import derive_seed
-from fedcomp.training import Compute, LocalSettings, make_objective, train_locally
+from fedcomp.training import Compute, LocalSettings, ObjectiveSettings, image_views, make_objective, train_locally
 
 if TYPE_CHECKING:
     from flwr.app import Context
@@ -46,13 +45,7 @@ def train(message: Message, context: Context) -> Message:
     data = client_data(config, facts, context)
     model = copy.deepcopy(untrained_model(config.model, facts, config.seed))
     set_weights(model, to_model(arrays))
-    objective = make_objective(
-        config.objective,
-        threshold=config.pseudo_threshold,
-        unlabelled_weight=config.unlabelled_weight,
-        flip_ok=data.labelled.flip_ok,
-        augment=config.augment,
-    )
+    objective = make_objective(ObjectiveSettings.of(config), image_views(config, facts.flip_ok), facts.num_classes)
     seed = derive_seed(config.seed, server_round, client_name(context))
     metrics = train_locally(model, data, local_settings(config, server_round), objective=objective, seed=seed)
     content = RecordDict({"arrays": to_array_record(get_weights(model)), "metrics": MetricRecord({**metrics})})
@@ -75,7 +68,5 @@ def untrained_model(name: str, facts: DataFacts, seed: int) -> nn.Module:
 
 def local_settings(config: RunConfig, server_round: int) -> LocalSettings:
     """Return how this client trains in a round."""
-    progress = (server_round - 1) / config.num_server_rounds
-    schedules = {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}
     settings = LocalSettings.of(config, Compute(config.precision, config.memory_format))
-    return replace(settings, learning_rate=config.learning_rate * schedules[config.learning_rate_schedule])
+    return replace(settings, learning_rate=config.learning_rate * config.rate_factor(server_round))

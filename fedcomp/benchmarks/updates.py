@@ -11,7 +11,7 @@ from fedcomp.data import hold_out, load_dataset, partition_labels, split_labelle
 from fedcomp.flower.fold import WeightedMean
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.seeding import derive_rng, derive_seed
-from fedcomp.training import Compute, LocalSettings, make_objective, train_locally
+from fedcomp.training import Compute, ImageViews, LocalSettings, ObjectiveSettings, make_objective, train_locally
 from fedcomp.types import ModelSpec, subtract_models
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def train_updates(config: RunConfig, *, num_rounds: int, clients_a_round: int = 
     residuals: list[ModelDelta | None] = [None for _ in clients]
     fresh: ModelDelta = {}
     total: ModelDelta = {}
-    objective = make_objective("supervised", flip_ok=train.flip_ok)
+    objective = make_objective(ObjectiveSettings(objective="supervised"), ImageViews(train.flip_ok), train.num_classes)
     for server_round in range(1, num_rounds + 1):
         mean = WeightedMean(weights)
         for i, data in enumerate(clients):
