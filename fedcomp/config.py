@@ -111,10 +111,10 @@ class RunConfig(BaseModel):
         "fixmatch", description="what clients minimize: a choice of the parts that follow"
     )
     pseudo_labels: Literal["auto", "live", "teacher", "broadcast"] = Field(
-        AUTO, description="who guesses: the model in training, the received one, or that one once a round"
+        "auto", description="who guesses: the model in training, the received one, or that one once a round"
     )
     threshold: Literal["auto", "fixed", "adaptive"] = Field(
-        AUTO,
+        "auto",
         description="which guesses are trusted: above pseudo-threshold, or above thresholds of the client's own",
     )
     pseudo_threshold: float = Field(0.95, ge=0, le=1, description="confidence from which a fixed threshold trusts")

@@ -6,7 +6,7 @@ import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fedcomp.data import ClientData
+from fedcomp.data import label_all
 from fedcomp.models import get_weights, set_weights
 from fedcomp.seeding import derive_seed
 from fedcomp.training import (
@@ -43,7 +43,7 @@ class Refinement:
     def __init__(self, config: RunConfig, model: nn.Module, held_out: HeldOut) -> None:
         self._config, self._model = config, copy.deepcopy(model)
         labelled = held_out.labelled
-        self._data = ClientData(labelled, held_out.proxy.take(slice(0)), labelled.labels[:0])
+        self._data = label_all(labelled)
         self._measured_on = held_out.proxy if len(held_out.proxy) >= 2 else labelled
         settings = replace(ObjectiveSettings.of(config), objective="supervised", augment=True)
         self._objective = make_objective(settings, image_views(config, labelled.flip_ok), labelled.num_classes)

@@ -72,6 +72,12 @@ def hold_out(
     )
 
 
+def label_all(data: ImageDataset) -> ClientData:
+    """Keep all labels: nothing is unlabelled."""
+    nothing = data.take(np.empty(0, np.int64))
+    return ClientData(data, nothing, nothing.labels)
+
+
 def hide_labels(data: ImageDataset) -> ClientData:
     """Hide all labels of a client's images: it has none."""
     return ClientData(data.take(np.empty(0, np.int64)), data.without_labels(), data.labels)

@@ -103,11 +103,13 @@ class PseudoLabels:
             DataError: A count is missing, negative, huge, no integer, or larger than what it is a part of.
         """
         values = [metrics.get(_PREFIX + field.name.replace("_", "-")) for field in fields(cls)]
-        totals = [value for value in values if _is_count(value)]
+        totals = [value for value in values if isinstance(value, int) and _is_count(value)]
         by_class = [tuple(value) for value in values if isinstance(value, list) and all(map(_is_count, value))]
         if len(totals) != 2 or [len(counts) for counts in by_class] != [num_classes] * 3:
             raise DataError(f"pseudo-labels are {values}, expected two counts and three lists of {num_classes} counts")
-        claimed = cls(*totals, *by_class)
+        guessed, trusted = totals
+        known, known_trusted, right = by_class
+        claimed = cls(guessed, trusted, known, known_trusted, right)
         parts = [
             (claimed.trusted, claimed.guessed),
             (sum(claimed.known), claimed.guessed),

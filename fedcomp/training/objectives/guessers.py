@@ -57,8 +57,8 @@ class Teacher:
         """Follow the student, then guess."""
         with torch.no_grad():
             if self._decay < 1:
-                own, followed = list(self._model.parameters()), list(self._student.parameters())
-                torch._foreach_lerp_(own, followed, 1 - self._decay)
+                for own, followed in zip(self._model.parameters(), self._student.parameters(), strict=True):
+                    own.lerp_(followed, 1 - self._decay)
             return self._predict(inputs).softmax(dim=1)
 
 
