@@ -1,12 +1,12 @@
-"""What do few labels buy, and what does compression cost them? Each table, method and seed is a run; a finished run is a row.
+"""What do few labels buy, and what does compression cost them? Each table, method and seed is a run.
 
 ::
 
-    python -m simulations.data_efficiency run --out RUNS [--tables server-1000 ablation] [--methods thin] [--seeds 0 1 2]
+    python -m simulations.data_efficiency run --out RUNS [--tables server-1000] [--methods thin] [--seeds 0 1 2]
     python -m simulations.data_efficiency report --out RUNS
     python -m simulations.data_efficiency run --out TUNING --set evaluate-on=validation fine-tune-learning-rate=0.05
 
-Runs that are finished are not done again, and one that was broken off goes on after its last round.
+Finished runs are rows and are not done again, and one that was broken off goes on after its last round.
 `docs/data-efficiency.md` tells what came out. Hyperparameters are chosen by the third line, never on the test set.
 """
 
@@ -91,7 +91,7 @@ TABLES: Mapping[str, Table] = {
 
 
 def train_on_labels_only(config: RunConfig) -> None:
-    """Do what the server of a run does to its model in all rounds, without what clients send, and write a run's folder."""
+    """Do what the server of a run does to its model in all rounds, without what clients send; write a run's folder."""
     train, test = load_dataset(config.dataset, config.data_dir)
     held_out = hold_out(
         train,
@@ -123,9 +123,9 @@ def run_one(
     """Do a run of a table, or go on with it."""
     config, methods = TABLES[table]
     overrides = [*methods[method], *extra]
-    folder = grid.folder(config, _folder_name(table, method), seed)
+    folder = grid.folder(config, _folder_name(grid, table, method), seed)
     if method != LABELS_ONLY:
-        grid.run(config, _folder_name(table, method), seed, overrides, num_workers=num_workers)
+        grid.run(config, _folder_name(grid, table, method), seed, overrides, num_workers=num_workers)
     elif not (folder / "summary.json").is_file():
         own = [f"seed={seed}", f"name={method}", f"out-dir={folder}"]
         train_on_labels_only(RunConfig.from_toml(_CONFIGS / f"{config}.toml", [*own, *overrides]))
@@ -135,7 +135,7 @@ def rows(grid: GridOfRuns) -> Iterator[dict[str, Any]]:
     """Yield a row for each finished run; pseudo-labels are means of the last ten rounds."""
     for table, (config, methods) in TABLES.items():
         for method in methods:
-            for folder, summary in grid.finished(config, _folder_name(table, method)):
+            for folder, summary in grid.finished(config, _folder_name(grid, table, method)):
                 yield {
                     "table": table,
                     "method": method,
@@ -164,16 +164,17 @@ def report(grid: GridOfRuns, docs: Path) -> None:
                 print(f"| {method} | {len(of_method)} | {' | '.join(_cells(of_method))} |")
 
 
-def _folder_name(table: str, method: str) -> str:
-    """Return the method's folder: tables of one configuration share a run where it is changed alike."""
+def _folder_name(grid: GridOfRuns, table: str, method: str) -> str:
+    """Return the method's folder: methods that come to the same configuration share their runs."""
+    if method == LABELS_ONLY:
+        return f"{table}-{method}"
     config, methods = TABLES[table]
+    asked = grid.config(config, methods[method])
     same = (
         f"{other}-{name}"
         for other, (other_config, others) in TABLES.items()
         for name, changes in others.items()
-        if other_config == config
-        and set(changes) == set(methods[method])
-        and (name == LABELS_ONLY) == (method == LABELS_ONLY)
+        if other_config == config and name != LABELS_ONLY and grid.config(config, changes) == asked
     )
     return next(same)
 

@@ -21,10 +21,12 @@ class GridOfRuns:
     Args:
         out: Folder of all; a run's is ``out/CONFIG/METHOD/SEED``.
         configs: Folder of the configuration files.
+        prefix: What their names begin with, beside CONFIG.
     """
 
     out: Path
     configs: Path
+    prefix: str = ""
 
     def folder(self, config: str, method: str, seed: int) -> Path:
         """Return the folder of one run."""
@@ -36,7 +38,7 @@ class GridOfRuns:
         """Do a run, or go on with it; of a finished one, only return the outcome.
 
         Args:
-            config: Name of a file in `configs`, without its ending.
+            config: Name of a file in `configs`, without prefix and ending.
             method: Name of what `overrides` are.
             seed: Of the run.
             overrides: ``key=value``.
@@ -46,8 +48,11 @@ class GridOfRuns:
         if (folder / "config.toml").is_file():
             return resume(folder, num_workers=num_workers)
         own = [f"seed={seed}", f"name={method}", f"out-dir={folder}"]
-        resolved = RunConfig.from_toml(self.configs / f"{config}.toml", [*own, *overrides])
-        return simulate(resolved, num_workers=num_workers)
+        return simulate(self.config(config, [*own, *overrides]), num_workers=num_workers)
+
+    def config(self, config: str, overrides: Iterable[str]) -> RunConfig:
+        """Return a configuration with changes."""
+        return RunConfig.from_toml(self.configs / f"{self.prefix}{config}.toml", [*overrides])
 
     def finished(self, config: str, method: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Yield folder and summary of each finished run, by seed."""
