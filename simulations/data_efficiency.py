@@ -29,6 +29,8 @@ from server.refinement import Refinement
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from fedcomp.types import Model
+
 _CONFIGS = Path(__file__).parent.parent / "configs"
 LABELS_ONLY = "labels-only"
 """The method in which the server trains on its labels as it does in the run, and no client on anything."""
@@ -101,7 +103,8 @@ def train_on_labels_only(config: RunConfig) -> None:
         seed=config.seed,
     )
     model = build_model(config.model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
-    refine, weights = Refinement(config, model, held_out), get_weights(model)
+    refine = Refinement(config, model, held_out)
+    weights: Model = get_weights(model)
     measured_on = held_out.validation if config.evaluate_on == "validation" else test
     accuracies = []
     for server_round in range(config.num_server_rounds + 1):
