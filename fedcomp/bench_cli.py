@@ -255,6 +255,23 @@ def _write_json(content: Any, path: Path) -> None:
     write_atomically(path, json.dumps(content, indent=2).encode())
 
 
+@bench.command(name="training", epilog="Example: fedcomp bench training --model resnet8-gn")
+def bench_training(
+    model: Annotated[str, typer.Option(help="Whose steps to measure.")] = "resnet8-gn",
+    turns: Annotated[int, typer.Option(min=1, help="Measured turns of each.")] = 15,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
+) -> None:
+    """Processor time of views and of a step of each objective, on one thread, against the weak view and supervised."""
+    from fedcomp.benchmarks.training import benchmark_training
+    from fedcomp.files import write_atomically
+
+    results = [asdict(result) for result in benchmark_training(model, turns=turns)]
+    _print_table(results)
+    if json_:
+        json_.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(json_, json.dumps(results, indent=2).encode())
+
+
 def _print_table(rows: list[dict[str, Any]]) -> None:
     """Print rows of equal keys."""
     if not rows:

@@ -33,6 +33,8 @@ from fedcomp.reporting.logs import LogSettings, configure_logging
 from fedcomp.training import evaluate, resolve_compute
 from fedcomp.wire import FrameLimits
 from server.arrivals import wait_for_clients
+from server.pseudo_labels import PseudoLabelTally
+from server.refinement import Refinement
 from server.strategies import build_strategy
 from server.student import make_student
 
@@ -55,7 +57,15 @@ def main(grid: Grid, context: Context) -> None:
     if logs := LogSettings.from_environment():
         configure_logging(logs, run=config.name)
     train, test = load_dataset(config.dataset, config.data_dir)
-    held_out = hold_out(train, validation_size=config.validation_size, proxy_size=config.proxy_size, seed=config.seed)
+    held_out = hold_out(
+        train,
+        validation_size=config.validation_size,
+        proxy_size=config.proxy_size,
+        server_labels=config.server_labels,
+        seed=config.seed,
+    )
+    if config.evaluate_on == "validation":
+        test = held_out.validation
     build = partial(build_model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
     model = build(config.model)
     initial = get_weights(model)
@@ -63,9 +73,12 @@ def main(grid: Grid, context: Context) -> None:
     ensemble = None
     if config.teacher == "ensemble":
         ensemble = EnsembleTeacher(build(config.model), held_out.proxy, held_out.validation)
+    refine = Refinement.of(config, model, held_out)
+    pseudo_labels = PseudoLabelTally(train.num_classes)
     rounds: list[RoundTraffic] = []
 
-    def let_teach(server_round: int, update: AcceptedUpdate) -> None:
+    def take(server_round: int, update: AcceptedUpdate) -> None:
+        pseudo_labels.add(update.metrics)
         if ensemble and server_round == config.num_server_rounds:
             ensemble.add(update.client_model())
 
@@ -76,7 +89,7 @@ def main(grid: Grid, context: Context) -> None:
             evaluation = evaluate(model, test)
             metrics = {"accuracy": evaluation.accuracy, "loss": evaluation.loss}
         if rounds:  # Flower calls this once before the first round
-            recorder.record(rounds.pop(), metrics)
+            recorder.record(rounds.pop(), metrics | pseudo_labels.take())
         return MetricRecord(metrics) if metrics else None
 
     dense_bytes = num_bytes(to_array_record(initial))
@@ -97,7 +110,8 @@ def main(grid: Grid, context: Context) -> None:
         clip_update_norm=config.clip_update_norm,
         authenticate=FrameKeys(config.frame_keys) if config.frame_keys else None,
         min_replies=config.min_replies,
-        on_update=let_teach,
+        refine=refine,
+        on_update=take,
         on_round=rounds.append,
     )
     with (
@@ -110,9 +124,10 @@ def main(grid: Grid, context: Context) -> None:
         recorder.restore(folder.keep_rounds(resumable.finished_rounds))
         if config.deployed:
             wait_for_clients(grid, config, progress)
+        is_new = resumable.finished_rounds == 0
         result = resumable.start(
             streaming(grid, deadline=config.real_deadline),
-            to_array_record(initial),
+            to_array_record(refine(0, initial) if refine and is_new else initial),
             num_rounds=config.num_server_rounds,
             timeout=config.round_seconds,
             train_config=ConfigRecord({**config.resolved(), **data_facts(train)}),

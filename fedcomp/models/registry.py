@@ -11,6 +11,7 @@ from torch import nn
 from fedcomp.errors import ConfigError
 from fedcomp.models.cnn import cnn, cnn_gn, student_cnn
 from fedcomp.models.perceptron import perceptron
+from fedcomp.models.resnet import resnet8_gn
 from fedcomp.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MODELS: dict[str, ModelBuilder] = {
     "perceptron": perceptron,
     "cnn-gn": cnn_gn,
+    "resnet8-gn": resnet8_gn,
     "cnn": cnn,
     "student-cnn": student_cnn,
 }

@@ -1,25 +1,34 @@
-"""Local training: augmentation, supervised and semi-supervised objectives, the client's loop, evaluation."""
+"""Local training: views, supervised and semi-supervised objectives, the client's loop, evaluation."""
 
-from fedcomp.training.augment import strong_augment, weak_augment
+from fedcomp.training.augmentation import StrongPolicy, strong_augment, weak_augment
 from fedcomp.training.batches import Batch, shuffled_batches, to_batch, to_images
 from fedcomp.training.calibration import fastest, resolve_compute
 from fedcomp.training.compute import Compute, memory_format
 from fedcomp.training.evaluation import Evaluation, evaluate, predict_logits
-from fedcomp.training.local import LocalSettings, train_locally
-from fedcomp.training.objectives import FixMatch, Objective, Step, Supervised, make_objective
+from fedcomp.training.local import LocalSettings, train_locally, train_on_batches
+from fedcomp.training.objectives import Objective, ObjectiveSettings, Received, Step, make_objective
+from fedcomp.training.pseudo_labels import PseudoLabels
+from fedcomp.training.static_norm import measure_statistics, untracked_statistics
+from fedcomp.training.views import ImageViews, Views, image_views
 
 __all__ = [
     "Batch",
     "Compute",
     "Evaluation",
-    "FixMatch",
+    "ImageViews",
     "LocalSettings",
     "Objective",
+    "ObjectiveSettings",
+    "PseudoLabels",
+    "Received",
     "Step",
-    "Supervised",
+    "StrongPolicy",
+    "Views",
     "evaluate",
     "fastest",
+    "image_views",
     "make_objective",
+    "measure_statistics",
     "memory_format",
     "predict_logits",
     "resolve_compute",
@@ -28,5 +37,7 @@ __all__ = [
     "to_batch",
     "to_images",
     "train_locally",
+    "train_on_batches",
+    "untracked_statistics",
     "weak_augment",
 ]
