@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from flwr.app import Message, MetricRecord, RecordDict
@@ -20,7 +18,17 @@ from fedcomp.data import hold_out_own
 from fedcomp.flower import compression_mod, keep_state_mod, to_array_record, to_model
 from fedcomp.models import BackboneClassifier, PartialModel, get_weights, set_weights
 from fedcomp.seeding import derive_seed
-from fedcomp.training import Compute, Dynamic, LocalSettings, make_objective, train_locally, train_on_batches
+from fedcomp.training import (
+    Batch,
+    Compute,
+    Dynamic,
+    LocalSettings,
+    ObjectiveSettings,
+    image_views,
+    make_objective,
+    train_locally,
+    train_on_batches,
+)
 
 if TYPE_CHECKING:
     from flwr.app import Context
@@ -62,7 +70,7 @@ def train(message: Message, context: Context) -> Message:
     if config.strategy == "feddyn":
         dynamic = Dynamic(model.shared_parameters(), config.dyn_alpha, recall(context.state, GRADIENT_KEY))
     seed = derive_seed(config.seed, server_round, client_name(context))
-    metrics = train_model(model, data, config, context.state, local_settings(config, server_round), seed, dynamic)
+    metrics = train_model(model, data, config, context.state, server_round, seed, dynamic)
     if own:
         metrics |= personal_metrics(model.module, own)
         remember(context.state, LOCAL_LAYERS_KEY, get_weights(model.module, model.parts.local))
@@ -78,23 +86,20 @@ def train_model(
     data: ClientData,
     config: RunConfig,
     state: RecordDict,
-    settings: LocalSettings,
+    server_round: int,
     seed: int,
     regularizer: Regularizer | None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train on images, or the head alone on the features that a frozen backbone once made of them."""
-    objective = make_objective(
-        config.objective,
-        threshold=config.pseudo_threshold,
-        unlabelled_weight=config.unlabelled_weight,
-        flip_ok=data.labelled.flip_ok,
-        augment=config.augment,
-    )
+    views = image_views(config, data.labelled.flip_ok)
+    objective = make_objective(ObjectiveSettings.of(config), views, data.labelled.num_classes)
+    settings = LocalSettings.of(config, Compute(config.precision, config.memory_format), server_round=server_round)
     network = model.module
     if keeps_features(config, model) and isinstance(network, BackboneClassifier):
         features = remembered_features(network, model.frozen_fingerprint, data.labelled, state)
+        nothing = Batch(features.inputs[:0], features.labels[:0])
         return train_on_batches(
-            network.head, features, None, settings, objective=objective, seed=seed, regularizer=regularizer
+            network.head, features, nothing, settings, objective=objective, seed=seed, regularizer=regularizer
         )
     return train_locally(network, data, settings, objective=objective, seed=seed, regularizer=regularizer)
 
@@ -123,11 +128,3 @@ def _build(name: str, facts: DataFacts, seed: int, frozen: str, local: str, is_p
         local=local,
         is_pretraining=is_pretraining,
     )
-
-
-def local_settings(config: RunConfig, server_round: int) -> LocalSettings:
-    """Return how this client trains in a round."""
-    progress = (server_round - 1) / config.num_server_rounds
-    schedules = {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}
-    settings = LocalSettings.of(config, Compute(config.precision, config.memory_format))
-    return replace(settings, learning_rate=config.learning_rate * schedules[config.learning_rate_schedule])

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fedcomp.config import FLIP_OK_KEY, IMAGE_SHAPE_KEY, NUM_CLASSES_KEY
-from fedcomp.data import ClientData, check_fits, hold_out, load_dataset, load_local, partition_labels, split_labelled
+from fedcomp.data import (
+    ClientData,
+    check_fits,
+    hide_labels,
+    hold_out,
+    load_dataset,
+    load_local,
+    partition_labels,
+    split_labelled,
+)
 from fedcomp.errors import ConfigError, DataError
 from fedcomp.seeding import derive_seed
 
@@ -77,17 +86,17 @@ def own_data(config: RunConfig, facts: DataFacts, path: Path, share: tuple[int, 
         name: Of the client.
 
     Raises:
-        DataError: They can not be read, do not agree, or hold no label.
+        DataError: They can not be read, do not agree, or hold no label where clients need one.
     """
     data = load_local(path, flip_ok=facts.flip_ok)
     check_fits(data.labelled, facts.image_shape, facts.num_classes)
-    if not len(data.labelled):
+    if not len(data.labelled) and config.labels_at == "clients":
         raise DataError(f"{path} has no labelled image, and a client needs one or more")
     labelled = replace(data.labelled, num_classes=facts.num_classes)
-    if share:
+    if share and len(labelled):
         parts = _partition(labelled, share[1], config.partition, config.dirichlet_alpha, config.seed)
         labelled = labelled.take(parts[share[0]])
-    cut = split_labelled(labelled, label_fraction=config.label_fraction, seed=derive_seed(config.seed, "client", name))
+    cut = _hide(config, labelled, name)
     if not len(data.unlabelled):
         return cut
     images = np.concatenate([cut.unlabelled.images, data.unlabelled.images])
@@ -110,21 +119,31 @@ def shared_data(config: RunConfig, partition: int, num_partitions: int) -> Clien
     if num_partitions != config.num_clients:
         raise ConfigError(f"num-clients is {config.num_clients}, but there are {num_partitions} nodes")
     images, parts = all_clients_images(config)
-    seed = derive_seed(config.seed, "client", partition)
-    return split_labelled(images.take(parts[partition]), label_fraction=config.label_fraction, seed=seed)
+    return _hide(config, images.take(parts[partition]), partition)
+
+
+def _hide(config: RunConfig, images: ImageDataset, client: int) -> ClientData:
+    """Hide the labels that a client does not have."""
+    if config.labels_at == "server":
+        return hide_labels(images)
+    seed = derive_seed(config.seed, "client", client)
+    return split_labelled(images, label_fraction=config.label_fraction, seed=seed)
 
 
 def all_clients_images(config: RunConfig) -> tuple[ImageDataset, list[NDArray]]:
     """Return the images that the clients of a simulation share, and each one's indices."""
-    images = _clients_images(config.dataset, config.data_dir, config.validation_size, config.proxy_size, config.seed)
+    sizes = config.validation_size, config.proxy_size, config.server_labels
+    images = _clients_images(config.dataset, config.data_dir, sizes, config.seed)
     return images, _partition(images, config.num_clients, config.partition, config.dirichlet_alpha, config.seed)
 
 
 @functools.lru_cache(maxsize=1)
-def _clients_images(dataset: str, data_dir: str, validation_size: int, proxy_size: int, seed: int) -> ImageDataset:
-    """Load the clients' images, once a process."""
+def _clients_images(dataset: str, data_dir: str, sizes: tuple[int, int, int], seed: int) -> ImageDataset:
+    """Load the clients' images, once a process; `sizes` of what the server holds: validation, proxy, labelled."""
     images, _ = load_dataset(dataset, data_dir)
-    return hold_out(images, validation_size=validation_size, proxy_size=proxy_size, seed=seed).clients
+    validation, proxy, labelled = sizes
+    held_out = hold_out(images, validation_size=validation, proxy_size=proxy, server_labels=labelled, seed=seed)
+    return held_out.clients
 
 
 @functools.lru_cache(maxsize=1)

@@ -56,7 +56,7 @@ def bench_codecs(
         synthetic_deltas,
     )
     from fedcomp.config import RunConfig
-    from fedcomp.files import read_tensors, write_atomically
+    from fedcomp.files import read_tensors
 
     deltas = (synthetic_deltas(parameters) if parameters else {}) | {
         path.stem: read_tensors(path) for path in delta or []
@@ -86,10 +86,53 @@ def bench_codecs(
     for rows in tables.values():
         _print_table(rows)
     if json_:
-        json_.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(json_, json.dumps(tables, indent=2).encode())
+        _write_json(tables, json_)
     for path in draw_plots(results, plots) if plots else []:
         print(f"drew {path}")
+
+
+@bench.command(name="context", epilog="Example: fedcomp bench context --train configs/frontier-dirichlet.toml")
+def bench_context(
+    train: Annotated[
+        Path | None, typer.Option(exists=True, help="Whose updates to measure; default digits, five of 20 clients.")
+    ] = None,
+    density: Annotated[list[float] | None, typer.Option(min=1e-6, max=0.06, help="Of the masks; repeatable.")] = None,
+    round_: Annotated[
+        list[int] | None, typer.Option("--round", min=2, help="When to measure; default 5 to 200, digits 5 to 30.")
+    ] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
+) -> None:
+    """What it saves that both ends know how the model has moved, on the sparse updates of a real training.
+
+    Positions against what independent ones take, against pcodec on gaps and against NNCodec, if that is installed; and
+    the time of `ultra` with the same knowledge.
+    """
+    from fedcomp.benchmarks.context import DENSITIES, MEASURED_ROUNDS, benchmark_context, check_context
+    from fedcomp.config import RunConfig
+
+    digits = {"name": "digits", "fraction-train": 0.25}
+    config = RunConfig.from_toml(train, []) if train else RunConfig.from_mapping(digits)
+    rounds = round_ or (MEASURED_ROUNDS if train else MEASURED_ROUNDS[:2])
+    results = benchmark_context(config, densities=density or DENSITIES, rounds=rounds)
+    bars = [bar._asdict() for bar in check_context(results)]
+    shown = [
+        {
+            "density": result.density,
+            "round": result.round,
+            "positions": result.positions_bytes,
+            "/ bound": result.over_bound,
+            "/ gaps": result.over_gaps,
+            "/ blind": result.over_blind,
+            "/ CABAC": result.over_temporal,
+            "ultra ms": result.known_encode_ms,
+            "back": result.known_decode_ms,
+        }
+        for result in results
+    ]
+    for rows in (shown, bars):
+        _print_table(rows)
+    if json_:
+        _write_json({"context": [asdict(result) for result in results], "bars": bars}, json_)
 
 
 @bench.command(name="simulation", epilog="Example: fedcomp bench simulation --model perceptron --rounds 15")
@@ -108,7 +151,6 @@ def bench_simulation(
     do nothing.
     """
     from fedcomp.benchmarks.simulation import benchmark_simulation, check_simulation, other_simulators
-    from fedcomp.files import write_atomically
 
     report = benchmark_simulation(model, rounds, only)
     tables = {
@@ -135,8 +177,7 @@ def bench_simulation(
     for note in report.notes:
         print(note)
     if json_:
-        json_.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(json_, json.dumps(tables | {"notes": report.notes}, indent=2).encode())
+        _write_json(tables | {"notes": report.notes}, json_)
 
 
 @bench.command(name="server", epilog="Example: fedcomp bench server --only fold --updates 100")
@@ -165,7 +206,6 @@ def bench_server(
         kill_at_random,
         soak,
     )
-    from fedcomp.files import write_atomically
 
     parts = (ServerPart.CLIENT, ServerPart.FOLD) if only is None else (only,)
     clients = benchmark_client_rounds(codec or CLIENT_CODECS, rounds=rounds) if ServerPart.CLIENT in parts else []
@@ -205,8 +245,31 @@ def bench_server(
     for rows in (shown_clients, shown_folds, tables["soak"], tables["kills"], tables["bars"]):
         _print_table(rows)
     if json_:
+        _write_json(tables, json_)
+
+
+def _write_json(content: Any, path: Path) -> None:
+    from fedcomp.files import write_atomically
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(content, indent=2).encode())
+
+
+@bench.command(name="training", epilog="Example: fedcomp bench training --model resnet8-gn")
+def bench_training(
+    model: Annotated[str, typer.Option(help="Whose steps to measure.")] = "resnet8-gn",
+    turns: Annotated[int, typer.Option(min=1, help="Measured turns of each.")] = 15,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
+) -> None:
+    """Processor time of views and of a step of each objective, on one thread, against the weak view and supervised."""
+    from fedcomp.benchmarks.training import benchmark_training
+    from fedcomp.files import write_atomically
+
+    results = [asdict(result) for result in benchmark_training(model, turns=turns)]
+    _print_table(results)
+    if json_:
         json_.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(json_, json.dumps(tables, indent=2).encode())
+        write_atomically(json_, json.dumps(results, indent=2).encode())
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -70,7 +71,9 @@ class RunConfig(BaseModel):
     validation_size: int = Field(100, ge=0, description="labelled images held out at the server")
     proxy_size: int = Field(300, ge=0, description="unlabelled images held out for distillation")
 
-    model: str = Field("cnn-gn", description="perceptron, cnn-gn, cnn, student-cnn or package.module:callable")
+    model: str = Field(
+        "cnn-gn", description="perceptron, cnn-gn, resnet8-gn, cnn, student-cnn or package.module:callable"
+    )
     device: str = Field("cpu", description="torch device of the clients")
     precision: Literal["float32", "bfloat16", "auto"] = Field(
         "float32", description="of the clients' forward and backward passes; auto takes the fastest, once a run"
@@ -92,6 +95,9 @@ class RunConfig(BaseModel):
         description="seconds until a round goes on without late replies, simulated ones with network; 0 is none",
     )
     checkpoint_every: int = Field(1, ge=1, description="rounds between two checkpoints")
+    evaluate_on: Literal["test", "validation"] = Field(
+        "test", description="what accuracy is measured on; validation is for choosing hyperparameters"
+    )
     evaluate_every: int = Field(1, ge=1, description="rounds between two evaluations; the last ten are always done")
 
     local_epochs: int = Field(2, ge=1, description="passes over a client's data in a round")
@@ -119,12 +125,50 @@ class RunConfig(BaseModel):
         True, description="clients keep what a frozen backbone makes of images that are not augmented"
     )
     max_grad_norm: float = Field(0.0, ge=0, description="gradients are clipped to it; 0 is off")
-    objective: Literal["supervised", "fixmatch", "simsiam"] = Field(
-        "fixmatch", description="what clients minimize; simsiam pretrains the backbone without any label"
+    static_batch_norm: bool = Field(
+        False, description="BatchNorm statistics are no part of training: the server measures them on images of its own"
     )
+    objective: Literal["supervised", "pseudo-label", "fixmatch", "freematch", "uda", "mean-teacher", "simsiam"] = Field(
+        "fixmatch",
+        description="what clients minimize: a choice of the parts that follow; simsiam pretrains without any label",
+    )
+    pseudo_labels: Literal["auto", "live", "teacher", "broadcast"] = Field(
+        "auto", description="who guesses: the model in training, the received one, or that one once a round"
+    )
+    threshold: Literal["auto", "fixed", "adaptive"] = Field(
+        "auto",
+        description="which guesses are trusted: above pseudo-threshold, or above thresholds of the client's own",
+    )
+    pseudo_threshold: float = Field(0.95, ge=0, le=1, description="confidence from which a fixed threshold trusts")
+    threshold_decay: float = Field(
+        0.99, ge=0, le=1, description="of adaptive thresholds, a step; 1 keeps what the round began with"
+    )
+    pseudo_temperature: float = Field(0.4, ge=0, le=1, description="of uda's and mean-teacher's guesses; 0 is a label")
+    teacher_decay: float = Field(
+        1.0, ge=0, le=1, description="of the teacher's moving average of weights; 1 is the received model"
+    )
+    unlabelled_weight: float = Field(1.0, ge=0, description="weight of the loss on guesses")
+    mix_weight: float = Field(0.0, ge=0, description="weight of mixup between trusted guesses, as in SemiFL; 0 is off")
+    fairness_weight: float = Field(0.0, ge=0, description="weight of FreeMatch's fairness; 0 is off")
     augment: bool = Field(True, description="labelled images are shifted, and flipped where that keeps the label")
-    pseudo_threshold: float = Field(0.95, ge=0, le=1, description="confidence from which FixMatch trusts a guess")
-    unlabelled_weight: float = Field(1.0, ge=0, description="weight of FixMatch's unlabelled loss")
+    strong_operations: int = Field(2, ge=0, description="RandAugment operations of a strong view")
+    strong_magnitude: float = Field(1.0, ge=0, le=1, description="their largest strength")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of a label that is spread over all classes")
+    mixing: Literal["none", "mixup", "cutmix"] = Field("none", description="of labelled images with each other")
+    mix_alpha: float = Field(0.75, gt=0, description="of the Beta distribution of mixing and mix-weight")
+    weight_by: Literal["examples", "confident"] = Field(
+        "examples", description="a client's weight in the mean: its examples, or its labels and trusted guesses"
+    )
+
+    labels_at: Literal["clients", "server"] = Field(
+        "clients", description="who has labels; at the server means that clients have none"
+    )
+    server_labels: int = Field(0, ge=0, description="labelled images that the server trains on, balanced over classes")
+    fine_tune_epochs: int = Field(
+        0, ge=0, description="passes over server-labels after each aggregation, and before the first round"
+    )
+    fine_tune_batch_size: int = Field(32, ge=1, description="labelled images a step of these")
+    fine_tune_learning_rate: float = Field(0.02, gt=0, description="of these, on the clients' schedule")
 
     strategy: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "feddyn"] = Field(
         "fedavg", description="Flower strategy that takes the server's step, or feddyn"
@@ -227,17 +271,50 @@ class RunConfig(BaseModel):
             "strategy feddyn has a pull towards the global model of its own: set proximal-mu to 0": (
                 self.proximal_mu and self.strategy == "feddyn"
             ),
-            "objective simsiam trains no classifier: set teacher to none and local-layers to nothing": (
-                self.objective == "simsiam" and (self.teacher != "none" or bool(self.local_layers))
+            "objective simsiam trains no classifier: set teacher to none, fine-tune-epochs to 0, no local-layers": (
+                self.objective == "simsiam"
+                and (self.teacher != "none" or bool(self.local_layers or self.fine_tune_epochs))
             ),
-            "objective simsiam is measured by a linear probe on validation images: set validation-size": (
-                self.objective == "simsiam" and not self.validation_size
+            "objective simsiam is measured by a linear probe at the server: set server-labels": (
+                self.objective == "simsiam" and not self.server_labels
+            ),
+            "with local-layers the server has no whole model to train: set fine-tune-epochs to 0": (
+                self.local_layers and self.fine_tune_epochs
+            ),
+            "static-batch-norm measures all layers anew, frozen ones too: set one of them": (
+                self.static_batch_norm and self.frozen
+            ),
+            "strategy feddyn gives all clients the same weight: set weight-by to examples": (
+                self.strategy == "feddyn" and self.weight_by != "examples"
             ),
             "with local-layers the server has no whole model to teach a student: set teacher to none": (
                 self.local_layers and self.teacher != "none"
             ),
-            "objective fixmatch needs unlabelled images, but label-fraction is 1: set objective to supervised": (
-                self.objective == "fixmatch" and self.label_fraction == 1
+            f"objective {self.objective} needs unlabelled images, but label-fraction is 1: set it to supervised": (
+                self.objective != "supervised" and self.label_fraction == 1 and self.labels_at == "clients"
+            ),
+            "objective supervised needs labels at the clients, but labels-at is server: set another objective": (
+                self.objective == "supervised" and self.labels_at == "server"
+            ),
+            "labels-at server needs server-labels and fine-tune-epochs above 0": (
+                self.labels_at == "server" and not (self.server_labels and self.fine_tune_epochs)
+            ),
+            "server-labels and fine-tune-epochs need each other: set both, or leave both at 0": (
+                self.objective != "simsiam" and bool(self.server_labels) != bool(self.fine_tune_epochs)
+            ),
+            "objective supervised has no pseudo-labels, threshold, mix-weight, fairness-weight or weight-by": (
+                self.objective == "supervised"
+                and (
+                    {self.pseudo_labels, self.threshold} != {AUTO}
+                    or bool(self.mix_weight or self.fairness_weight)
+                    or self.weight_by != "examples"
+                )
+            ),
+            "evaluate-on validation needs validation-size above 0": (
+                self.evaluate_on == "validation" and not self.validation_size
+            ),
+            "static-batch-norm needs images at the server to measure on: set proxy-size or server-labels": (
+                self.static_batch_norm and self.proxy_size < 2 and self.server_labels < 2
             ),
             "a teacher needs proxy-size and validation-size above 0, or set teacher to none": (
                 self.teacher != "none" and not (self.proxy_size and self.validation_size)
@@ -279,6 +356,16 @@ class RunConfig(BaseModel):
     def clients_per_round(self) -> int:
         """Clients that are asked in each round: as Flower's FedAvg counts them."""
         return int(self.num_clients * self.fraction_train)
+
+    def rate_factor(self, server_round: int) -> float:
+        """Return what the schedule makes of a learning rate in a round, from 1 in the first one."""
+        progress = (server_round - 1) / self.num_server_rounds
+        return {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}[self.learning_rate_schedule]
+
+    @property
+    def weight_key(self) -> str:
+        """The metric of a client's reply that is its weight."""
+        return {"examples": "num-examples", "confident": "trusted-examples"}[self.weight_by]
 
     @property
     def real_deadline(self) -> float | None:

@@ -27,14 +27,16 @@ from fedcomp.flower import (
     to_model,
 )
 from fedcomp.forking import die_with_parent
-from fedcomp.models import PartialModel, build_model, get_weights
+from fedcomp.models import build_model, get_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
 from fedcomp.reporting.logs import LogSettings, configure_logging
 from fedcomp.training import resolve_compute
 from fedcomp.wire import FrameLimits
 from server.arrivals import wait_for_clients
-from server.measuring import Accuracy, LinearProbe
+from server.measuring import Accuracy, LinearProbe, global_model
 from server.personal import PersonalAccuracy
+from server.pseudo_labels import PseudoLabelTally
+from server.refinement import Refinement
 from server.strategies import build_strategy
 from server.student import make_student
 
@@ -57,21 +59,32 @@ def main(grid: Grid, context: Context) -> None:
     if logs := LogSettings.from_environment():
         configure_logging(logs, run=config.name)
     train, test = load_dataset(config.dataset, config.data_dir)
-    held_out = hold_out(train, validation_size=config.validation_size, proxy_size=config.proxy_size, seed=config.seed)
+    held_out = hold_out(
+        train,
+        validation_size=config.validation_size,
+        proxy_size=config.proxy_size,
+        server_labels=config.server_labels,
+        seed=config.seed,
+    )
+    if config.evaluate_on == "validation":
+        test = held_out.validation
     build = partial(build_model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
     model = global_model(config, train)
     initial = model.shared_weights()
     config = config.as_begun() if config.resume else resolve_compute(config, model.module, train)
     is_probed = config.objective == "simsiam"
-    measured = LinearProbe(model, held_out.validation, test) if is_probed else Accuracy(model, test)
+    measured = LinearProbe(model, held_out.labelled, test) if is_probed else Accuracy(model, test)
     personal = PersonalAccuracy()
     ensemble = None
     if config.teacher == "ensemble":
         ensemble = EnsembleTeacher(build(config.model), held_out.proxy, held_out.validation)
+    refine = Refinement.of(config, model, held_out)
+    pseudo_labels = PseudoLabelTally(train.num_classes)
     rounds: list[RoundTraffic] = []
 
     def take(server_round: int, update: AcceptedUpdate) -> None:
         personal.add(update.metrics)
+        pseudo_labels.add(update.metrics)
         if ensemble and server_round == config.num_server_rounds:
             ensemble.add(get_weights(model.module, model.parts.frozen) | dict(update.client_model()))
 
@@ -81,7 +94,7 @@ def main(grid: Grid, context: Context) -> None:
             model.set_shared(to_model(arrays))
             metrics = measured.measure()
         if rounds:  # Flower calls this once before the first round
-            recorder.record(rounds.pop(), metrics | personal.take())
+            recorder.record(rounds.pop(), metrics | personal.take() | pseudo_labels.take())
         return MetricRecord({**metrics}) if metrics else None
 
     dense_bytes = num_bytes(to_array_record(initial))
@@ -102,6 +115,7 @@ def main(grid: Grid, context: Context) -> None:
         clip_update_norm=config.clip_update_norm,
         authenticate=FrameKeys(config.frame_keys) if config.frame_keys else None,
         min_replies=config.min_replies,
+        refine=refine,
         on_update=take,
         on_round=rounds.append,
     )
@@ -115,9 +129,10 @@ def main(grid: Grid, context: Context) -> None:
         recorder.restore(folder.keep_rounds(resumable.finished_rounds))
         if config.deployed:
             wait_for_clients(grid, config, progress)
+        is_new = resumable.finished_rounds == 0
         result = resumable.start(
             streaming(grid, deadline=config.real_deadline),
-            to_array_record(initial),
+            to_array_record(refine(0, initial) if refine and is_new else initial),
             num_rounds=config.num_server_rounds,
             timeout=config.round_seconds,
             train_config=ConfigRecord({**config.resolved(), **data_facts(train), FROZEN_KEY: model.frozen_fingerprint}),
@@ -151,19 +166,6 @@ def main(grid: Grid, context: Context) -> None:
         }
         folder.write_summary(recorder.summary(facts | student))
         checkpoint.remove()
-
-
-def global_model(config: RunConfig, data: ImageDataset) -> PartialModel:
-    """Build the model as the clients do."""
-    return PartialModel.build(
-        config.model,
-        image_shape=data.image_shape,
-        num_classes=data.num_classes,
-        seed=config.seed,
-        frozen=config.frozen,
-        local=config.local_layers,
-        is_pretraining=config.objective == "simsiam",
-    )
 
 
 def data_facts(data: ImageDataset) -> dict[str, bool | int | list[int]]:

@@ -39,7 +39,7 @@ class FedDyn(FedAvg):
     needs_only_the_mean = True
 
     def __init__(self, *, num_clients: int, **arguments: Any) -> None:
-        super().__init__(weighted_by_key=PARTICIPANTS_KEY, **arguments)
+        super().__init__(**arguments | {"weighted_by_key": PARTICIPANTS_KEY})
         self.num_clients = num_clients
         self.correction: dict[str, NDArray] = {}
         self._base: ArrayRecord | None = None

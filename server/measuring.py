@@ -1,4 +1,4 @@
-"""What the server measures of the global model: accuracy, or what a linear probe makes of a pretrained backbone."""
+"""The global model, and what the server measures of it: accuracy, or what a linear probe makes of its features."""
 
 from __future__ import annotations
 
@@ -8,14 +8,28 @@ from typing import TYPE_CHECKING
 import torch
 
 from fedcomp.errors import UsageError
+from fedcomp.models import PartialModel
 from fedcomp.training import evaluate_logits, output_spread, predict_logits
 
 if TYPE_CHECKING:
+    from fedcomp.config import RunConfig
     from fedcomp.data import ImageDataset
-    from fedcomp.models import PartialModel
 
 _PROBE_PENALTY = 1.0
 _PROBE_STEPS = 500
+
+
+def global_model(config: RunConfig, data: ImageDataset) -> PartialModel:
+    """Build the model as the clients do."""
+    return PartialModel.build(
+        config.model,
+        image_shape=data.image_shape,
+        num_classes=data.num_classes,
+        seed=config.seed,
+        frozen=config.frozen,
+        local=config.local_layers,
+        is_pretraining=config.objective == "simsiam",
+    )
 
 
 class Accuracy:

@@ -32,6 +32,7 @@ def build_strategy(config: RunConfig) -> Strategy:
     }
     return strategies[config.strategy](
         fraction_train=config.fraction_train,
+        weighted_by_key=config.weight_key,
         fraction_evaluate=0.0,
         min_train_nodes=config.min_replies if come_and_go else config.clients_per_round,
         min_evaluate_nodes=0,

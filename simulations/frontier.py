@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.codecs import PRESETS
-from fedcomp.config import RunConfig
 from fedcomp.reporting import draw_frontier, mean_and_spread
-from fedcomp.simulation.experiment import is_finished, resume, simulate
+from fedcomp.simulation.grid_of_runs import GridOfRuns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 _CONFIGS = Path(__file__).parent.parent / "configs"
 PARTITIONS = ("dirichlet", "iid", "scarce")
@@ -68,29 +67,16 @@ METHODS: dict[str, tuple[str, ...]] = {
 """What each method changes in the configuration of a partition."""
 
 
-def folder_of(out: Path, partition: str, method: str, seed: int) -> Path:
-    """Return the folder of one run."""
-    return out / partition / method / str(seed)
-
-
-def run_one(out: Path, partition: str, method: str, seed: int, num_workers: int | None, extra: Iterable[str]) -> None:
-    """Do a run, or go on with it."""
-    folder = folder_of(out, partition, method, seed)
-    if (folder / "config.toml").is_file():
-        resume(folder, num_workers=num_workers)
-        return
-    overrides = [f"seed={seed}", f"name={method}", f"out-dir={folder}", *METHODS[method], *extra]
-    simulate(RunConfig.from_toml(_CONFIGS / f"frontier-{partition}.toml", overrides), num_workers=num_workers)
+def runs_in(out: Path) -> GridOfRuns:
+    """Return the runs in a folder."""
+    return GridOfRuns(out, _CONFIGS, prefix="frontier-")
 
 
 def rows(out: Path) -> Iterator[dict[str, Any]]:
     """Yield a row for each finished run, with what it sent over what plain arrays take."""
     for partition in PARTITIONS:
         for method in METHODS:
-            for folder in sorted((out / partition / method).glob("*")):
-                if not is_finished(folder):
-                    continue
-                summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+            for _, summary in runs_in(out).finished(partition, method):
                 dense = summary["dense_uplink_bytes"] + summary["dense_downlink_bytes"]
                 yield {
                     "partition": partition,
@@ -147,7 +133,8 @@ def main() -> None:
     for seed in arguments.seeds:
         for partition in arguments.partitions:
             for method in arguments.methods:
-                run_one(arguments.out, partition, method, seed, arguments.workers, arguments.set)
+                overrides = [*METHODS[method], *arguments.set]
+                runs_in(arguments.out).run(partition, method, seed, overrides, num_workers=arguments.workers)
 
 
 if __name__ == "__main__":

@@ -89,3 +89,15 @@ def test_bench_command_writes_json_and_draws(tmp_path, arguments, capsys):
         assert "deadzone" in (tmp_path / "plots" / "throughput.svg").read_text()
     else:
         assert {row["delta"] for row in written["codecs"]} == {"laplace", "gauss", "digits fresh", "digits total"}
+
+
+def test_context_bench_measures_what_knowing_the_models_saves(tmp_path, capsys):
+    path = tmp_path / "context.json"
+    command = ["bench", "context", "--density", "0.01", "--round", "2", "--json", str(path)]
+    assert run(command) == 0
+    written = json.loads(path.read_text())
+    assert [row["round"] for row in written["context"]] == [2, 2, 2]  # three clients
+    assert all(0 < row["over_blind"] <= 1 for row in written["context"])
+    assert all(row["over_bound"] < 1.2 and row["known_bytes"] > 0 for row in written["context"])
+    assert {bar["what"] for bar in written["bars"]} >= {"top 1.00%, over bound", "top 1.00%, over gaps"}
+    assert "is met" in capsys.readouterr().out

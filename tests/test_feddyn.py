@@ -16,17 +16,20 @@ from fedcomp.models import get_weights, set_weights
 from fedcomp.seeding import derive_rng
 from fedcomp.simulation.identity import task_identity
 from fedcomp.training import Batch, Dynamic, LocalSettings, Step, train_on_batches
+from fedcomp.training.objectives import Begun
 from server.feddyn import FedDyn
 
 NUM_CLIENTS, ALPHA = 4, 1.0
+NOTHING = torch.empty(0, dtype=torch.long)
 SETTINGS = LocalSettings(epochs=8, batch_size=100, learning_rate=0.15, momentum=0.0, weight_decay=0.0)
 
 
 class LeastSquares:
-    uses_unlabelled = False
+    def begin(self, received):
+        return Begun(received.unlabelled, None)
 
-    def __call__(self, predict, labelled, unlabelled, generator):
-        return Step((predict(labelled.inputs).squeeze(1) - labelled.labels).square().mean() / 2)
+    def __call__(self, predict, labelled, unlabelled, generator, state):
+        return Step((predict(labelled.inputs).squeeze(1) - labelled.labels).square().mean() / 2, None)
 
 
 def clients_data():
@@ -83,7 +86,13 @@ def run(inner, *, is_dynamic=True, num_rounds=80, share=1.0, swap_at=None):
             set_weights(module, model)
             term = Dynamic(dict(module.named_parameters()), ALPHA, gradients[client]) if is_dynamic else None
             train_on_batches(
-                module, data[client], None, SETTINGS, objective=LeastSquares(), seed=server_round, regularizer=term
+                module,
+                data[client],
+                data[client].take(NOTHING),
+                SETTINGS,
+                objective=LeastSquares(),
+                seed=server_round,
+                regularizer=term,
             )
             if term:
                 gradients[client] = term.next_gradient()
@@ -145,7 +154,7 @@ def test_the_client_remembers_the_gradient_where_it_ended():
     data, module = clients_data()[0], nn.Linear(3, 1, bias=False)
     term = Dynamic(dict(module.named_parameters()), ALPHA, {"weight": np.ones((1, 3), np.float32)})
     exact = replace(SETTINGS, epochs=200)
-    train_on_batches(module, data, None, exact, objective=LeastSquares(), seed=0, regularizer=term)
+    train_on_batches(module, data, data.take(NOTHING), exact, objective=LeastSquares(), seed=0, regularizer=term)
     module.zero_grad()
-    LeastSquares()(module, data, None, None).loss.backward()
+    LeastSquares()(module, data, None, None, None).loss.backward()
     np.testing.assert_allclose(term.next_gradient()["weight"], module.weight.grad.numpy(), atol=1e-3)

@@ -7,7 +7,7 @@ import pytest
 
 from fedcomp.config import RunConfig
 from fedcomp.reporting import draw_frontier, mean_and_spread
-from simulations.frontier import METHODS, PARTITIONS, folder_of, report, rows
+from simulations.frontier import METHODS, PARTITIONS, report, rows, runs_in
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -21,7 +21,7 @@ def test_every_method_is_a_configuration(partition, method):
 
 
 def write_summary(out, partition, method, seed, accuracy, uplink_bytes):
-    folder = folder_of(out, partition, method, seed)
+    folder = runs_in(out).folder(partition, method, seed)
     folder.mkdir(parents=True)
     summary = {
         "seed": seed,
@@ -43,7 +43,7 @@ def test_finished_runs_become_rows_a_table_and_a_picture(tmp_path, capsys):
     write_summary(out, "iid", "float32", 0, 0.9, 1000)
     write_summary(out, "iid", "known-3300", 0, 0.88, 10)
     write_summary(out, "iid", "known-3300", 1, 0.90, 10)
-    folder_of(out, "iid", "q4", 0).mkdir(parents=True)
+    runs_in(out).folder("iid", "q4", 0).mkdir(parents=True)
     report(out, docs)
     table = capsys.readouterr().out
     assert "| iid | known-3300 | 2 | 89.00 ± 1.41 | -2.00 | 100 | 2.0 |" in table  # seed 0 alone has a float32 run

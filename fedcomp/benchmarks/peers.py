@@ -35,6 +35,7 @@ PLAIN_PAIRS = "int64 + float32 (as FedLab)"
 _OPTIONAL = ("constriction", "nncodec")
 """Peers that are measured where somebody has installed them, and named as absent elsewhere."""
 _ENOUGH_SECONDS, _MOST_REPEATS = 0.5, 9
+_TEMPORAL_SHARES = (0.3, 0.1, 0.03, 0.01)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +142,43 @@ def _as_matrices(delta: ModelDelta, flat: NDArray) -> list[NDArray]:
     return [part.reshape(tensor.num_channels, -1) for tensor, part in group.slices(flat) if tensor.size]
 
 
-def _deep_cabac(levels: list[NDArray]) -> bytes:
+def deep_cabac_of_signs(delta: ModelDelta, *, moved: ModelDelta) -> tuple[int, int] | None:
+    """Return what NNCodec takes for a sparse ternary update, in bytes: bare streams.
+
+    Args:
+        delta: Of whose values the signs are coded.
+        moved: How far each weight has moved, its temporal context: it is told which are among the most moved ones, at
+            the best of four shares.
+
+    Returns:
+        Without and with the context; None if NNCodec is not installed.
+    """
+    if "nncodec" in _absent():
+        return None
+    levels = _as_matrices(delta, np.sign(_flat(delta)).astype(np.int32))
+    distances = np.abs(_flat(moved))
+    tops = [np.quantile(distances, 1 - share) for share in _TEMPORAL_SHARES]
+    histories = [_as_matrices(moved, (distances > top).astype(np.int8)) for top in tops]
+    plain = len(_deep_cabac(levels))
+    return plain, min(plain, *(len(_deep_cabac(levels, history)) for history in histories))
+
+
+def _flat(delta: ModelDelta) -> NDArray:
+    return flatten_finite(layout_of(ModelSpec.of(delta), 0).coded, delta)
+
+
+def _deep_cabac(levels: list[NDArray], histories: list[NDArray] | None = None) -> bytes:
     """Code integer matrices as NNCodec does, with its row skipping and optimized parameters: the bare streams."""
     cabac = importlib.import_module("nncodec.extensions.deepCABAC")
     streams = []
-    for matrix in levels:
+    for index, matrix in enumerate(levels):
         encoder = cabac.Encoder()
         encoder.initCtxModels(10, 1)
         skipped = (~matrix.any(axis=1)).astype(np.int32)
-        never = cabac.HdspMode.AlwaysOff, np.zeros(2, np.int8)
-        encoder.encodeLayer(matrix, 0, 0, 1, 0, 1, skipped, *never, 0, 0)
+        mode, history = cabac.HdspMode.AlwaysOff, np.zeros(2, np.int8)
+        if histories is not None:
+            mode, history = cabac.HdspMode.TensorOn, histories[index].ravel()
+        encoder.encodeLayer(matrix, 0, 0, 1, 0, 1, skipped, mode, history, 0, 0)
         streams.append(encoder.finish().tobytes())
     return b"".join(streams)
 

@@ -23,11 +23,13 @@ class HeldOut:
         clients: What the clients share among themselves.
         validation: Labelled; decides about stopping and choosing at the server.
         proxy: Unlabelled; what the server distills on.
+        labelled: What the server itself trains on; the same number of each class, or one more.
     """
 
     clients: ImageDataset
     validation: ImageDataset
     proxy: ImageDataset
+    labelled: ImageDataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,20 +48,39 @@ class ClientData:
     hidden_labels: NDArray
 
 
-def hold_out(train: ImageDataset, *, validation_size: int, proxy_size: int, seed: int) -> HeldOut:
-    """Set a validation set and an unlabelled proxy set apart, at random.
+def hold_out(
+    train: ImageDataset, *, validation_size: int, proxy_size: int, seed: int, server_labels: int = 0
+) -> HeldOut:
+    """Set a validation set, an unlabelled proxy set and the server's own labelled images apart, at random.
 
     Raises:
-        DataError: Nothing would be left for the clients.
+        DataError: Nothing would be left for the clients, or a class has too few images for the server.
     """
-    if validation_size + proxy_size >= len(train):
+    if validation_size + proxy_size + server_labels >= len(train):
         raise DataError(
-            f"{train.name} has {len(train)} training images: validation-size {validation_size} and "
-            f"proxy-size {proxy_size} leave none for the clients"
+            f"{train.name} has {len(train)} training images: validation-size {validation_size}, proxy-size "
+            f"{proxy_size} and server-labels {server_labels} leave none for the clients"
         )
     order = derive_rng(seed, "hold-out").permutation(len(train))
-    validation, proxy, clients = np.split(order, [validation_size, validation_size + proxy_size])
-    return HeldOut(train.take(np.sort(clients)), train.take(validation), train.take(proxy).without_labels())
+    validation, proxy, rest = np.split(order, [validation_size, validation_size + proxy_size])
+    is_labelled = _first_of_each_class(train.labels[rest], train.num_classes, server_labels)
+    return HeldOut(
+        clients=train.take(np.sort(rest[~is_labelled])),
+        validation=train.take(validation),
+        proxy=train.take(proxy).without_labels(),
+        labelled=train.take(rest[is_labelled]),
+    )
+
+
+def label_all(data: ImageDataset) -> ClientData:
+    """Keep all labels: nothing is unlabelled."""
+    nothing = data.take(np.empty(0, np.int64))
+    return ClientData(data, nothing, nothing.labels)
+
+
+def hide_labels(data: ImageDataset) -> ClientData:
+    """Hide all labels of a client's images: it has none."""
+    return ClientData(data.take(np.empty(0, np.int64)), data.without_labels(), data.labels)
 
 
 def split_labelled(data: ImageDataset, *, label_fraction: float, seed: int) -> ClientData:
@@ -80,9 +101,7 @@ def split_labelled(data: ImageDataset, *, label_fraction: float, seed: int) -> C
         raise DataError(f"{data.name}: a client without images has none to label: lower num-clients")
     order = derive_rng(seed, "labelled").permutation(len(data))
     rank_in_class = np.empty(len(data), np.int64)
-    for label in np.unique(data.labels):
-        members = order[data.labels[order] == label]
-        rank_in_class[members] = np.arange(len(members))
+    rank_in_class[order] = _rank_in_class(data.labels[order])
     class_sizes = np.bincount(data.labels, minlength=data.num_classes)[data.labels]
     labelled = rank_in_class < np.rint(label_fraction * class_sizes)
     if not labelled.any():
@@ -93,6 +112,26 @@ def split_labelled(data: ImageDataset, *, label_fraction: float, seed: int) -> C
         unlabelled=data.take(hidden).without_labels(),
         hidden_labels=data.labels[hidden],
     )
+
+
+def _first_of_each_class(labels: NDArray, num_classes: int, count: int) -> NDArray:
+    """Return which of the images to take, (N,): `count` in all, spread over the classes; the first ones of each."""
+    wanted = np.full(num_classes, count // num_classes)
+    wanted[: count % num_classes] += 1
+    found = np.bincount(labels, minlength=num_classes)
+    if (short := found < wanted).any():
+        label = int(np.argmax(short))
+        raise DataError(f"server-labels {count} needs {wanted[label]} images of class {label}, {found[label]} are left")
+    return _rank_in_class(labels) < wanted[labels]
+
+
+def _rank_in_class(labels: NDArray) -> NDArray:
+    """Return how many earlier images have the same label, (N,)."""
+    order = np.argsort(labels, kind="stable")
+    first = np.searchsorted(labels[order], labels[order])
+    rank = np.empty(len(labels), np.int64)
+    rank[order] = np.arange(len(labels)) - first
+    return rank
 
 
 def hold_out_own(data: ClientData, *, share: float, seed: int) -> tuple[ClientData, ImageDataset]:

@@ -26,6 +26,7 @@ from fedcomp.flower.model_order import MODEL_KEY, failure_of
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
 from fedcomp.flower.order_record import write_order
 from fedcomp.flower.records import num_bytes, only_array_record, to_array_record, to_model
+from fedcomp.flower.refining import begin_from
 from fedcomp.flower.screening import Screening
 from fedcomp.flower.shared_initial import SharedInitial
 from fedcomp.flower.snapshot import Snapshot
@@ -82,6 +83,8 @@ class CompressedStrategy(Strategy):
             off.
         authenticate: The clients' keys: then an update counts only with the tag of one of them. Not for plain arrays.
         min_replies: Fewest accepted updates for a step.
+        refine: Called with the round and the model that `inner` made of it; what it returns, of the same names and
+            shapes, is the round's model. A function of its arguments alone, or a resumed run is another one.
         on_update: Called with each accepted update, before it is forgotten.
         on_round: Called with the counts of each finished training round.
 
@@ -108,6 +111,7 @@ class CompressedStrategy(Strategy):
         clip_update_norm: float = 0.0,
         authenticate: FrameKeys | None = None,
         min_replies: int = 1,
+        refine: Callable[[int, Model], Model] | None = None,
         on_update: Callable[[int, AcceptedUpdate], None] | None = None,
         on_round: Callable[[RoundTraffic], None] | None = None,
     ) -> None:
@@ -139,7 +143,7 @@ class CompressedStrategy(Strategy):
         self.residual_decay, self.momentum_correction = residual_decay, momentum_correction
         self.seed, self.min_replies = seed, min_replies
         self.limits, self.clip_update_norm = limits or FrameLimits(), clip_update_norm
-        self._on_update, self._on_round = on_update, on_round
+        self._refine, self._on_update, self._on_round = refine, on_update, on_round
         self._lineage = new_lineage()
         self._keys = authenticate
         self._acknowledged: dict[int, int] = {}
@@ -213,6 +217,9 @@ class CompressedStrategy(Strategy):
                 arrays, metrics = self.inner.aggregate_train(server_round, feed.replies)
         if arrays is not None:
             arrays = _with_types_of(self._base, arrays)
+            if self._refine:
+                arrays = to_array_record(self._refine(server_round, to_model(arrays)))
+                begin_from(self.inner, arrays)
             self._acknowledged |= dict.fromkeys(feed.senders, server_round)
         self._ask_grid()
         if self._on_round:

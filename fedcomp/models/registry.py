@@ -17,6 +17,7 @@ from fedcomp.models.efficientnet_lite0 import efficientnet_lite0
 from fedcomp.models.libraries import library_builder
 from fedcomp.models.mobilenet_v2 import mobilenet_v2
 from fedcomp.models.perceptron import perceptron
+from fedcomp.models.resnet import resnet8_gn
 from fedcomp.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 MODELS: dict[str, ModelBuilder] = {
     "perceptron": perceptron,
     "cnn-gn": cnn_gn,
+    "resnet8-gn": resnet8_gn,
     "cnn": cnn,
     "student-cnn": student_cnn,
     "mobilenet-v2": mobilenet_v2,

@@ -90,7 +90,7 @@ class RunFolder:
         kept = _measured(row)
         self._metrics.write(json.dumps(kept, allow_nan=False) + "\n")
         self._metrics.flush()
-        scalars = {k: float(v) for k, v in kept.items() if isinstance(v, (int, float)) and k != "round"}
+        scalars = {k: float(v) for k, v in _flattened(kept).items() if isinstance(v, (int, float)) and k != "round"}
         self._events.write(scalars, step=int(row["round"]))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
@@ -126,6 +126,13 @@ def new_run_path(name: str) -> Path:
     path = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     candidates = (path.with_name(f"{path.name}{suffix}") for suffix in chain([""], (f"-{i}" for i in count(2))))
     return next(candidate for candidate in candidates if not candidate.exists())
+
+
+def _flattened(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Give each place of a list a name of its own."""
+    lists = {key: value for key, value in row.items() if isinstance(value, list)}
+    places = {f"{key}/{place}": each for key, value in lists.items() for place, each in enumerate(value)}
+    return {key: value for key, value in row.items() if key not in lists} | places
 
 
 def _measured(values: Mapping[str, Any]) -> dict[str, Any]:

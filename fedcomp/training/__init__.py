@@ -1,36 +1,48 @@
-"""Local training: augmentation, supervised and semi-supervised objectives, the client's loop, evaluation."""
+"""Local training: views, supervised and semi-supervised objectives, the client's loop, evaluation."""
 
-from fedcomp.training.augment import strong_augment, weak_augment
+from fedcomp.training.augmentation import StrongPolicy, strong_augment, weak_augment
 from fedcomp.training.batches import Batch, shuffled_batches, to_batch, to_images
 from fedcomp.training.calibration import fastest, resolve_compute
 from fedcomp.training.compute import Compute, memory_format
 from fedcomp.training.evaluation import Evaluation, evaluate, evaluate_logits, predict_logits
 from fedcomp.training.local import LocalSettings, train_locally, train_on_batches
-from fedcomp.training.objectives import FixMatch, Objective, Supervised, make_objective
+from fedcomp.training.objectives import (
+    Objective,
+    ObjectiveSettings,
+    Received,
+    SimSiam,
+    Step,
+    make_objective,
+    output_spread,
+)
+from fedcomp.training.pseudo_labels import PseudoLabels
 from fedcomp.training.regularizers import Dynamic, Proximal, Regularizer
-from fedcomp.training.simsiam import SimSiam, output_spread
-from fedcomp.training.step import Step
-from fedcomp.training.views import ImageViews, Views
+from fedcomp.training.static_norm import measure_statistics, untracked_statistics
+from fedcomp.training.views import ImageViews, Views, image_views
 
 __all__ = [
     "Batch",
     "Compute",
     "Dynamic",
     "Evaluation",
-    "FixMatch",
     "ImageViews",
     "LocalSettings",
     "Objective",
+    "ObjectiveSettings",
     "Proximal",
+    "PseudoLabels",
+    "Received",
     "Regularizer",
     "SimSiam",
     "Step",
-    "Supervised",
+    "StrongPolicy",
     "Views",
     "evaluate",
     "evaluate_logits",
     "fastest",
+    "image_views",
     "make_objective",
+    "measure_statistics",
     "memory_format",
     "output_spread",
     "predict_logits",
@@ -41,5 +53,6 @@ __all__ = [
     "to_images",
     "train_locally",
     "train_on_batches",
+    "untracked_statistics",
     "weak_augment",
 ]

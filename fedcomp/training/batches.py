@@ -18,10 +18,22 @@ if TYPE_CHECKING:
 
 
 class Batch(NamedTuple):
-    """Inputs (B, ...) of any kind and labels (B, ...). Of unlabelled examples the labels are for measuring only."""
+    """Examples and what is known of them.
+
+    Args:
+        inputs: (B, ...), whatever the model takes; images are (B, C, H, W) in [0, 1].
+        labels: int64, (B,). Of unlabelled examples they are for measuring only, and may be `UNLABELLED`.
+        guesses: (B, K): probabilities of the classes that somebody has guessed before; None if nobody has.
+    """
 
     inputs: Tensor
     labels: Tensor
+    guesses: Tensor | None = None
+
+    def take(self, indices: Tensor) -> Batch:
+        """Return the examples at `indices`."""
+        guesses = None if self.guesses is None else self.guesses.index_select(0, indices)
+        return Batch(self.inputs.index_select(0, indices), self.labels.index_select(0, indices), guesses)
 
 
 def to_images(images: NDArray) -> Tensor:
@@ -38,7 +50,7 @@ def shuffled_batches(batch: Batch, batch_size: int, generator: Generator) -> Ite
     """Yield one pass over `batch` in random order; the last one may be smaller."""
     order = torch.randperm(len(batch.labels), generator=generator).to(batch.labels.device)
     for indices in order.split(batch_size):
-        yield Batch(batch.inputs.index_select(0, indices), batch.labels.index_select(0, indices))
+        yield batch.take(indices)
 
 
 def endless_batches(batch: Batch, batch_size: int, generator: Generator) -> Iterator[Batch | None]:

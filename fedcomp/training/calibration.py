@@ -18,7 +18,8 @@ from fedcomp.config import AUTO
 from fedcomp.data import ClientData
 from fedcomp.training.compute import MEMORY_FORMATS, PRECISIONS, Compute, has_formats
 from fedcomp.training.local import LocalSettings, train_locally
-from fedcomp.training.objectives import make_objective
+from fedcomp.training.objectives import ObjectiveSettings, make_objective
+from fedcomp.training.views import image_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,7 +102,7 @@ def _one_step(config: RunConfig, model: nn.Module, images: ImageDataset) -> Call
     labelled = images.take(np.arange(min(config.batch_size, len(images))))
     unlabelled = images.take(np.arange(min(config.batch_size * config.unlabelled_ratio, len(images))))
     data = ClientData(labelled, unlabelled.without_labels(), unlabelled.labels)
-    objective = make_objective(config.objective, flip_ok=images.flip_ok, augment=config.augment)
+    objective = make_objective(ObjectiveSettings.of(config), image_views(config, images.flip_ok), images.num_classes)
 
     def run(compute: Compute) -> object:
         settings = LocalSettings(

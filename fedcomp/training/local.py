@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from fedcomp.data import UNLABELLED
 from fedcomp.errors import ConfigError, DataError
 from fedcomp.models import training_mode
 from fedcomp.seeding import derive_seed
-from fedcomp.training.batches import Batch, endless_batches, to_batch
+from fedcomp.training.batches import endless_batches, to_batch
 from fedcomp.training.compute import Compute, in_precision, memory_format, torch_threads
+from fedcomp.training.objectives import Received
 from fedcomp.training.regularizers import Proximal
+from fedcomp.training.static_norm import untracked_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import Tensor
+
     from fedcomp.config import RunConfig
     from fedcomp.data import ClientData
+    from fedcomp.training.batches import Batch
     from fedcomp.training.objectives import Objective
     from fedcomp.training.regularizers import Regularizer
-    from fedcomp.training.step import Step
 
 
 _FUSED_DEVICES = ("cpu", "cuda")
@@ -35,15 +39,16 @@ class LocalSettings:
     """How a client trains.
 
     Args:
-        epochs: Passes over the labelled images, or over the unlabelled ones where they take more steps.
-        batch_size: Labelled images a step.
-        unlabelled_ratio: Unlabelled images a step, as a multiple of `batch_size`.
+        epochs: Passes over the labelled examples, or over the unlabelled ones where they take more steps.
+        batch_size: Labelled examples a step.
+        unlabelled_ratio: Unlabelled examples a step, as a multiple of `batch_size`.
         optimizer: ``sgd`` (Nesterov where there is momentum) or ``adam`` (AdamW).
         learning_rate: Above 0.
         momentum: For sgd.
         weight_decay: L2 penalty of sgd, decoupled decay of adam.
         proximal_mu: Weight of ``|w - w_global|^2 / 2`` (Li et al., FedProx, MLSys 2020, equation 2); 0 is off.
         max_grad_norm: Clip gradients to this norm; 0 is off.
+        static_batch_norm: Leave the running statistics of BatchNorm layers as they are.
         device: A torch device.
         threads: Threads that torch may use; 0 leaves them as they are. One is the fastest for small models, and
             results repeat bit for bit on the same number only.
@@ -59,23 +64,25 @@ class LocalSettings:
     weight_decay: float = 5e-4
     proximal_mu: float = 0.0
     max_grad_norm: float = 0.0
+    static_batch_norm: bool = False
     device: str = "cpu"
     threads: int = 1
     compute: Compute = field(default_factory=Compute)
 
     @classmethod
-    def of(cls, config: RunConfig, compute: Compute) -> LocalSettings:
-        """Return what a run's configuration says, before any learning-rate schedule."""
+    def of(cls, config: RunConfig, compute: Compute, *, server_round: int = 1) -> LocalSettings:
+        """Return what a run's configuration says for a round: its learning rate follows the schedule."""
         return cls(
             epochs=config.local_epochs,
             batch_size=config.batch_size,
             unlabelled_ratio=config.unlabelled_ratio,
             optimizer=config.optimizer,
-            learning_rate=config.learning_rate,
+            learning_rate=config.learning_rate * config.rate_factor(server_round),
             momentum=config.momentum,
             weight_decay=config.weight_decay,
             proximal_mu=config.proximal_mu,
             max_grad_norm=config.max_grad_norm,
+            static_batch_norm=config.static_batch_norm,
             device=config.device,
             threads=config.client_threads,
             compute=compute,
@@ -90,7 +97,7 @@ def train_locally(
     objective: Objective,
     seed: int,
     regularizer: Regularizer | None = None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train `model` in place on one client's images; see `train_on_batches`."""
     labelled = to_batch(data.labelled, data.labelled.labels, settings.device)
     unlabelled = to_batch(data.unlabelled, data.hidden_labels, settings.device)
@@ -102,41 +109,38 @@ def train_locally(
 def train_on_batches(
     model: nn.Module,
     labelled: Batch,
-    unlabelled: Batch | None,
+    unlabelled: Batch,
     settings: LocalSettings,
     *,
     objective: Objective,
     seed: int,
     regularizer: Regularizer | None = None,
-) -> dict[str, float]:
-    """Train `model` in place on all of one client's examples, of any kind.
+) -> dict[str, Any]:
+    """Train `model` in place on a client's examples, whatever they are.
 
     Same weights, data and seed give the same result, bit for bit, on the same machine and number of threads. The
     weights are float32 and in the layout that they came in, whatever `settings.compute` says. Parameters without
     gradient stay as they are, and parts that are frozen as a whole compute as in evaluation.
 
     Args:
-        model: Any that takes the inputs and gives what the objective expects.
-        labelled: May be empty.
-        unlabelled: May be empty, or None. Its labels are the truth, for measuring; `UNLABELLED` where not known.
-        settings: How to train.
-        objective: What to minimize.
-        seed: Decides order and views.
-        regularizer: A further term of the loss.
+        model: Any that takes a batch's inputs.
+        labelled: All of the client's labelled examples.
+        unlabelled: All others; their labels measure pseudo-labels.
+        settings: How.
+        objective: What is minimized.
+        seed: Of all randomness.
+        regularizer: A further term of the loss, of the weights alone.
 
     Returns:
-        ``num-examples``, ``train-loss`` (mean over steps) and, where unlabelled examples were used,
-        ``pseudo-coverage`` and, if the truth is known, ``pseudo-accuracy`` (of the confident ones; 0 if there
-        was none).
+        ``num-examples`` that were trained on, ``trusted-examples`` (labels and trusted guesses), each at least 1,
+        ``train-loss`` (mean over steps, 0 without any) and, of objectives that guess, the counts of `PseudoLabels`.
 
     Raises:
         DataError: The client has no example that the objective can use.
     """
-    if unlabelled is None or not objective.uses_unlabelled:
-        unlabelled = Batch(labelled.inputs[:0], labelled.labels[:0])
-    model.to(settings.device)
-    training_mode(model)
-    with torch_threads(settings.threads), memory_format(model, settings.compute.memory_format):
+    training_mode(model.to(settings.device))
+    norms = untracked_statistics(model) if settings.static_batch_norm else contextlib.nullcontext()
+    with torch_threads(settings.threads), memory_format(model, settings.compute.memory_format), norms:
         return _train(model, labelled, unlabelled, settings, objective, seed, regularizer)
 
 
@@ -148,26 +152,28 @@ def _train(
     objective: Objective,
     seed: int,
     regularizer: Regularizer | None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(derive_seed(seed, "local"))
+    precision = settings.compute.precision
+    predict = in_precision(model, precision, labelled.inputs.device.type)
+    unlabelled, state, counts = objective.begin(Received(model, predict, unlabelled, precision))
+    unlabelled_batch_size = settings.batch_size * settings.unlabelled_ratio
     steps_per_epoch = max(
-        ceil(len(labelled.labels) / settings.batch_size),
-        ceil(len(unlabelled.labels) / (settings.batch_size * settings.unlabelled_ratio)),
+        ceil(len(labelled.labels) / settings.batch_size), ceil(len(unlabelled.labels) / unlabelled_batch_size)
     )
-    if not steps_per_epoch:
+    if not steps_per_epoch and not (counts and counts.guessed):
         raise DataError("the client has no labelled example, and no unlabelled one that its objective could use")
     labelled_batches = endless_batches(labelled, settings.batch_size, generator)
-    unlabelled_batches = endless_batches(unlabelled, settings.batch_size * settings.unlabelled_ratio, generator)
-    predict = in_precision(model, settings.compute.precision, labelled.inputs.device.type)
+    unlabelled_batches = endless_batches(unlabelled, unlabelled_batch_size, generator)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = _make_optimizer(parameters, settings)
     proximal = Proximal(parameters, settings.proximal_mu) if settings.proximal_mu else None
     regularizers = [term for term in (proximal, regularizer) if term]
 
-    steps: list[Step] = []
+    losses: list[Tensor] = []
     for _ in range(settings.epochs * steps_per_epoch):
-        step = objective(predict, next(labelled_batches), next(unlabelled_batches), generator)
-        loss = step.loss
+        step = objective(predict, next(labelled_batches), next(unlabelled_batches), generator, state)
+        loss, state = step.loss, step.state
         for term in regularizers:
             loss = loss + term()
         optimizer.zero_grad(set_to_none=True)
@@ -175,17 +181,17 @@ def _train(
         if settings.max_grad_norm:
             nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimizer.step()
-        steps.append(step._replace(loss=loss.detach()))
-    metrics = {
-        "num-examples": float(len(labelled.labels) + len(unlabelled.labels)),
-        "train-loss": torch.stack([step.loss for step in steps]).mean(dtype=torch.float64).item(),
+        losses.append(loss.detach())
+        if counts and step.guessed:
+            counts += step.guessed
+    # Guesses of the steps are of all unlabelled examples; those of the beginning have left only the trusted ones.
+    trust = (counts.coverage or 0.0) if counts and unlabelled.guesses is None else 1.0
+    return {
+        "num-examples": float(max(1, len(labelled.labels) + len(unlabelled.labels))),
+        "trusted-examples": max(1.0, len(labelled.labels) + trust * len(unlabelled.labels)),
+        "train-loss": torch.stack(losses).mean(dtype=torch.float64).item() if losses else 0.0,
+        **(counts.to_metrics() if counts else {}),
     }
-    if candidates := sum(step.candidates for step in steps):
-        confident = sum(step.confident for step in steps)
-        metrics["pseudo-coverage"] = confident / candidates
-        if bool((unlabelled.labels != UNLABELLED).all()):
-            metrics["pseudo-accuracy"] = sum(step.correct for step in steps) / confident if confident else 0.0
-    return metrics
 
 
 def _make_optimizer(parameters: list[nn.Parameter], settings: LocalSettings) -> torch.optim.Optimizer:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedcomp.data import ImageDataset, hold_out, split_labelled
+from fedcomp.data import ImageDataset, hide_labels, hold_out, label_all, split_labelled
 from fedcomp.errors import ConfigError, DataError
 
 
@@ -50,3 +50,29 @@ def test_impossible_label_fractions_are_refused():
 def test_all_labels_leave_no_unlabelled_image():
     pools = split_labelled(dataset(), label_fraction=1.0, seed=0)
     assert (len(pools.labelled), len(pools.unlabelled), len(pools.hidden_labels)) == (60, 0, 0)
+
+
+def test_the_servers_labels_are_balanced_and_its_own():
+    def parts(server_labels):
+        return hold_out(dataset(), validation_size=5, proxy_size=5, server_labels=server_labels, seed=0)
+
+    without, held_out = parts(0), parts(10)
+    assert len(without.labelled) == 0
+    assert np.array_equal(without.validation.images, held_out.validation.images)
+    assert np.array_equal(without.proxy.images, held_out.proxy.images)
+    assert sorted(np.bincount(held_out.labelled.labels)) == [3, 3, 4]
+    together = np.concatenate([held_out.clients.images, held_out.labelled.images])
+    assert sorted(together.ravel()) == sorted(without.clients.images.ravel())
+    with pytest.raises(DataError, match="server-labels 49 needs"):
+        parts(49)
+    with pytest.raises(DataError, match="leave none"):
+        parts(50)
+
+
+def test_all_labels_or_none():
+    data = dataset()
+    assert len(label_all(data).unlabelled) == len(label_all(data).hidden_labels) == 0
+    hidden = hide_labels(data)
+    assert len(hidden.labelled) == 0
+    assert (hidden.unlabelled.labels == -1).all()
+    assert (hidden.hidden_labels == data.labels).all()

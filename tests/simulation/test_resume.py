@@ -42,8 +42,21 @@ SETTINGS = {
         "network=lte:0.5 3g:0.5",
         "dropout=0.2",
     ],
+    "labels at the server, guesses once a round, FedAvgM": [
+        *SMALL[:-2],
+        "objective=freematch",
+        "labels-at=server",
+        "server-labels=60",
+        "fine-tune-epochs=2",
+        "pseudo-labels=broadcast",
+        "weight-by=confident",
+        "strategy=fedavgm",
+        "server-momentum=0.5",
+        "teacher=none",
+        "downlink=q4",
+    ],
 }
-FEEDBACK, LOW_RANK, DOWNLINK = SETTINGS
+FEEDBACK, LOW_RANK, DOWNLINK, REFINED = SETTINGS
 TIMES = {"seconds", "wall_seconds", "peak_rss_bytes"}
 
 
@@ -109,6 +122,8 @@ def uninterrupted(tmp_path_factory):
         ("within_round_4", DOWNLINK, 1, 0),
         ("while_models_are_written", DOWNLINK, 2, 1),
         ("before_the_checkpoint_counts", DOWNLINK, 0, 2),
+        ("within_round_4", REFINED, 2, 0),
+        ("after_the_step_of_round_2", REFINED, 0, 1),
     ],
 )
 def test_a_killed_run_goes_on_to_the_same_end(

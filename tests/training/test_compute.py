@@ -8,7 +8,15 @@ from torch import nn
 from fedcomp.data import ImageDataset, load_dataset, split_labelled
 from fedcomp.errors import ConfigError
 from fedcomp.models import build_model, get_weights
-from fedcomp.training import Compute, LocalSettings, evaluate, make_objective, train_locally
+from fedcomp.training import (
+    Compute,
+    ImageViews,
+    LocalSettings,
+    ObjectiveSettings,
+    evaluate,
+    make_objective,
+    train_locally,
+)
 from fedcomp.training.compute import in_precision, memory_format
 
 WAYS = [
@@ -28,7 +36,7 @@ def train(images, compute, *, name="cnn-gn", objective="supervised", label_fract
         model,
         data,
         LocalSettings(epochs=epochs, compute=compute, **settings),
-        objective=make_objective(objective, threshold=0.8, flip_ok=False),
+        objective=make_objective(ObjectiveSettings(objective=objective, pseudo_threshold=0.8), ImageViews(False), 10),
         seed=3,
     )
     return model
@@ -137,7 +145,8 @@ def test_without_augmentation_the_images_are_seen_as_they_are():
     for augment in (True, False):
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
         model.forward = predict
-        objective = make_objective("supervised", flip_ok=False, augment=augment)
+        settings = ObjectiveSettings(objective="supervised", augment=augment)
+        objective = make_objective(settings, ImageViews(False), 3)
         train_locally(
             model, split_labelled(data, label_fraction=1.0, seed=0), LocalSettings(), objective=objective, seed=0
         )

@@ -3,21 +3,14 @@
 import torch
 
 from fedcomp.training import Batch, ImageViews, SimSiam, output_spread
-
-
-class NoViews:
-    def weak(self, inputs, generator):
-        return inputs
-
-    def strong(self, inputs, generator):
-        return inputs
+from fedcomp.training.views import plain
 
 
 def test_the_loss_is_a_negative_cosine_without_gradient_of_the_projection():
     z = torch.randn(4, 6, requires_grad=True)
     p = torch.randn(4, 6, requires_grad=True)
     batch = Batch(torch.zeros(4, 1), torch.zeros(4, dtype=torch.long))
-    step = SimSiam(NoViews())(lambda inputs: torch.stack((z, p), dim=1), None, batch, torch.Generator())
+    step = SimSiam(plain)(lambda inputs: torch.stack((z, p), dim=1), None, batch, torch.Generator())
     torch.testing.assert_close(step.loss, -torch.nn.functional.cosine_similarity(p, z).mean())
     step.loss.backward()
     assert z.grad is None or not z.grad.any()
@@ -34,7 +27,7 @@ def test_labels_are_not_looked_at_and_all_images_are():
     def batch(label):
         return Batch(torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(1)), torch.full((3,), label))
 
-    objective = SimSiam(ImageViews(flip_ok=False))
+    objective = SimSiam(ImageViews(flip_ok=False).strong)
     losses = [objective(predict, batch(n), batch(-1), torch.Generator().manual_seed(0)).loss for n in (0, 1)]
     assert torch.equal(*losses)
     assert seen == [6] * 4

@@ -1,0 +1,72 @@
+"""The server's own training: on its few labels, after each aggregation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fedcomp.data import label_all
+from fedcomp.seeding import derive_seed
+from fedcomp.training import (
+    Compute,
+    LocalSettings,
+    ObjectiveSettings,
+    image_views,
+    make_objective,
+    measure_statistics,
+    to_images,
+    train_locally,
+)
+
+if TYPE_CHECKING:
+    from fedcomp.config import RunConfig
+    from fedcomp.data import HeldOut
+    from fedcomp.models import PartialModel
+    from fedcomp.types import Model
+
+
+class Refinement:
+    """What the server does to a model before it is sent: a function of the seed, the round and the model alone.
+
+    Where the configuration says so it trains on its labelled images (Diao et al., SemiFL, NeurIPS 2022, section 3.1),
+    and measures the statistics of BatchNorm layers, which clients leave alone.
+
+    Args:
+        config: The run.
+        model: Of the run's architecture; left as it is.
+        held_out: The server's images.
+    """
+
+    def __init__(self, config: RunConfig, model: PartialModel, held_out: HeldOut) -> None:
+        self._config, self._model = config, model.copy()
+        labelled = held_out.labelled
+        self._data = label_all(labelled)
+        self._measured_on = held_out.proxy if len(held_out.proxy) >= 2 else labelled
+        settings = replace(ObjectiveSettings.of(config), objective="supervised", augment=True)
+        self._objective = make_objective(settings, image_views(config, labelled.flip_ok), labelled.num_classes)
+
+    @classmethod
+    def of(cls, config: RunConfig, model: PartialModel, held_out: HeldOut) -> Refinement | None:
+        """Return the refinement that a configuration asks for, None if it asks for none."""
+        return cls(config, model, held_out) if config.fine_tune_epochs or config.static_batch_norm else None
+
+    def __call__(self, server_round: int, weights: Model) -> Model:
+        """Return the refined model; round 0 is before the first one."""
+        self._model.set_shared(weights)
+        module = self._model.module
+        if self._config.fine_tune_epochs:
+            seed = derive_seed(self._config.seed, server_round, "server")
+            train_locally(module, self._data, self._settings(server_round), objective=self._objective, seed=seed)
+        if self._config.static_batch_norm:
+            measure_statistics(module, to_images(self._measured_on.images).to(self._config.device))
+        return self._model.shared_weights()
+
+    def _settings(self, server_round: int) -> LocalSettings:
+        config = self._config
+        return replace(
+            LocalSettings.of(config, Compute(config.precision, config.memory_format)),
+            epochs=config.fine_tune_epochs,
+            batch_size=config.fine_tune_batch_size,
+            learning_rate=config.fine_tune_learning_rate * config.rate_factor(max(1, server_round)),
+            proximal_mu=0.0,
+        )

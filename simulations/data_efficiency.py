@@ -1,0 +1,234 @@
+"""What do few labels buy, and what does compression cost them? Each table, method and seed is a run.
+
+::
+
+    python -m simulations.data_efficiency run --out RUNS [--tables server-1000] [--methods thin] [--seeds 0 1 2]
+    python -m simulations.data_efficiency report --out RUNS
+    python -m simulations.data_efficiency run --out TUNING --set evaluate-on=validation fine-tune-learning-rate=0.05
+
+Finished runs are rows and are not done again, and one that was broken off goes on after its last round.
+`docs/data-efficiency.md` tells what came out. Hyperparameters are chosen by the third line, never on the test set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fedcomp.config import RunConfig
+from fedcomp.data import hold_out, load_dataset
+from fedcomp.models import get_weights
+from fedcomp.reporting import RunFolder, RunHistory, mean_and_spread
+from fedcomp.simulation.grid_of_runs import GridOfRuns
+from fedcomp.training import evaluate
+from server.measuring import global_model
+from server.refinement import Refinement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from fedcomp.types import Model
+
+_CONFIGS = Path(__file__).parent.parent / "configs"
+LABELS_ONLY = "labels-only"
+"""The method in which the server trains on its labels as it does in the run, and no client on anything."""
+
+
+class Table(NamedTuple):
+    """Methods that are compared with each other.
+
+    Args:
+        config: Name of their configuration file.
+        methods: What each changes in it.
+    """
+
+    config: str
+    methods: Mapping[str, tuple[str, ...]]
+
+
+_LIVE, _BROADCAST = "pseudo-labels=live", "pseudo-labels=broadcast"
+_NO_SERVER = ("labels-at=clients", "server-labels=0", "fine-tune-epochs=0", "weight-by=examples")
+_FIXED, _ADAPTIVE = ("threshold=fixed",), ("threshold=adaptive", "threshold-decay=1.0")
+# Without labels at the server, as many of them are spread over the clients: 1,000 of 57,000 images.
+_SPREAD = (*_NO_SERVER, "label-fraction=0.0175")
+
+TABLES: Mapping[str, Table] = {
+    "server-1000": Table("fashion-server-1000", {"thin": (), LABELS_ONLY: ()}),
+    "server-100": Table(
+        "fashion-server-100",
+        {"thin": (), LABELS_ONLY: (), "1000-labels": ("server-labels=1000", "fine-tune-epochs=5")},
+    ),
+    "two-classes": Table(
+        "fashion-two-classes",
+        {
+            "thin": (),
+            "supervised": ("objective=supervised", "pseudo-labels=auto", "threshold=auto"),
+            "fixmatch": (_LIVE, "threshold=fixed"),
+        },
+    ),
+    "ablation": Table(
+        "fashion-server-1000",
+        {
+            "fixmatch": (_LIVE, *_SPREAD),
+            "global-labels": (_BROADCAST, *_SPREAD),
+            "fine-tune": (_LIVE,),
+            "both": (_BROADCAST,),
+            "adaptive": (_BROADCAST, *_ADAPTIVE),
+            "mixup": (_BROADCAST, "mix-weight=1.0"),
+        },
+    ),
+    "compression": Table(
+        "fashion-server-1000",
+        {
+            "float32": ("codec=none",),
+            "q8": ("codec=q8",),
+            "q4": ("codec=q4",),
+            "thin": ("codec=thin",),
+            "ultra": ("codec=ultra",),
+        },
+    ),
+}
+
+
+def train_on_labels_only(config: RunConfig) -> None:
+    """Do what the server of a run does to its model in all rounds, without what clients send; write a run's folder."""
+    train, test = load_dataset(config.dataset, config.data_dir)
+    held_out = hold_out(
+        train,
+        validation_size=config.validation_size,
+        proxy_size=config.proxy_size,
+        server_labels=config.server_labels,
+        seed=config.seed,
+    )
+    model = global_model(config, train)
+    refine = Refinement(config, model, held_out)
+    weights: Model = model.shared_weights()
+    measured_on = held_out.validation if config.evaluate_on == "validation" else test
+    accuracies = []
+    for server_round in range(config.num_server_rounds + 1):
+        weights = refine(server_round, weights)
+        if server_round > config.num_server_rounds - 10:
+            model.set_shared(weights)
+            accuracies.append(evaluate(model.module, measured_on).accuracy)
+    with RunFolder.create(config.out_dir, config.name) as folder:
+        folder.write_config(config.to_toml())
+        folder.save_model(get_weights(model.module))
+        last10 = sum(accuracies) / len(accuracies)
+        sent = {"uplink_bytes": 0, "downlink_bytes": 0, "dense_uplink_bytes": 0, "dense_downlink_bytes": 0}
+        folder.write_summary({"seed": config.seed, "codec": "none", "accuracy_last10": last10, **sent})
+
+
+def run_one(
+    grid: GridOfRuns, table: str, method: str, seed: int, num_workers: int | None, extra: Iterable[str]
+) -> None:
+    """Do a run of a table, or go on with it."""
+    config, methods = TABLES[table]
+    overrides = [*methods[method], *extra]
+    folder = grid.folder(config, _folder_name(grid, table, method), seed)
+    if method != LABELS_ONLY:
+        grid.run(config, _folder_name(grid, table, method), seed, overrides, num_workers=num_workers)
+    elif not (folder / "summary.json").is_file():
+        own = [f"seed={seed}", f"name={method}", f"out-dir={folder}"]
+        train_on_labels_only(RunConfig.from_toml(_CONFIGS / f"{config}.toml", [*own, *overrides]))
+
+
+def rows(grid: GridOfRuns) -> Iterator[dict[str, Any]]:
+    """Yield a row for each finished run; pseudo-labels are means of the last ten rounds."""
+    for table, (config, methods) in TABLES.items():
+        for method in methods:
+            for folder, summary in grid.finished(config, _folder_name(grid, table, method)):
+                yield {
+                    "table": table,
+                    "method": method,
+                    "seed": summary["seed"],
+                    "codec": summary["codec"],
+                    "accuracy_last10": summary["accuracy_last10"],
+                    "uplink_bytes": summary["uplink_bytes"],
+                    "dense_uplink_bytes": summary["dense_uplink_bytes"],
+                    **_pseudo_labels(folder),
+                }
+
+
+def report(grid: GridOfRuns, docs: Path) -> None:
+    """Write the rows and print a table of means for each table that has any."""
+    found = list(rows(grid))
+    (docs / "data-efficiency.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
+    for table, (_, methods) in TABLES.items():
+        own = {method: [r for r in found if (r["table"], r["method"]) == (table, method)] for method in methods}
+        if not any(own.values()):
+            continue
+        print(f"\n### {table}\n")
+        print("| method | seeds | accuracy | times fewer bytes up | pseudo-labels: coverage | right |")
+        print("|---|---|---|---|---|---|")
+        for method, of_method in own.items():
+            if of_method:
+                print(f"| {method} | {len(of_method)} | {' | '.join(_cells(of_method))} |")
+
+
+def _folder_name(grid: GridOfRuns, table: str, method: str) -> str:
+    """Return the method's folder: methods that come to the same configuration share their runs."""
+    if method == LABELS_ONLY:
+        return f"{table}-{method}"
+    config, methods = TABLES[table]
+    asked = grid.config(config, methods[method])
+    same = (
+        f"{other}-{name}"
+        for other, (other_config, others) in TABLES.items()
+        for name, changes in others.items()
+        if other_config == config and name != LABELS_ONLY and grid.config(config, changes) == asked
+    )
+    return next(same)
+
+
+def _pseudo_labels(folder: Path) -> dict[str, float]:
+    """Return coverage and accuracy of a run's pseudo-labels, where it had any."""
+    if not (folder / "metrics.jsonl").stat().st_size:
+        return {}
+    last = RunHistory.read(folder).rows[-10:]
+    measured = {key: [row[key] for row in last if key in row] for key in ("pseudo_coverage", "pseudo_accuracy")}
+    return {key: sum(values) / len(values) for key, values in measured.items() if values}
+
+
+def _cells(own: list[dict[str, Any]]) -> Iterator[str]:
+    mean, spread = mean_and_spread([100 * row["accuracy_last10"] for row in own])
+    yield f"{mean:.2f} ± {spread:.2f}"
+    sent = [row for row in own if row["uplink_bytes"]]
+    ratios = [row["dense_uplink_bytes"] / row["uplink_bytes"] for row in sent]
+    yield f"{mean_and_spread(ratios)[0]:,.0f}" if ratios else ""
+    for key in ("pseudo_coverage", "pseudo_accuracy"):
+        values = [100 * row[key] for row in own if key in row]
+        yield f"{mean_and_spread(values)[0]:.1f}" if values else ""
+
+
+def main() -> None:
+    """Run the tables, or report what there is of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["run", "report"])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where rows go")
+    parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=TABLES)
+    parser.add_argument("--methods", nargs="+", default=None, help="default all of a table")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=None, help="processes that train clients")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes of all configurations")
+    arguments = parser.parse_args()
+    grid = GridOfRuns(arguments.out, _CONFIGS)
+    if arguments.command == "report":
+        report(grid, arguments.docs)
+        return
+    chosen = [(table, method) for table in arguments.tables for method in TABLES[table].methods]
+    unknown = set(arguments.methods or []) - {method for _, method in chosen}
+    if unknown:
+        parser.error(f"no method {', '.join(sorted(unknown))} in {', '.join(arguments.tables)}")
+    for seed in arguments.seeds:
+        for table, method in chosen:
+            if arguments.methods is None or method in arguments.methods:
+                run_one(grid, table, method, seed, arguments.workers, arguments.set)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    main()

@@ -1,0 +1,65 @@
+"""The data-efficiency experiment: every method can be configured, runs are shared and told."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fedcomp.config import RunConfig
+from fedcomp.simulation.grid_of_runs import GridOfRuns
+from simulations.data_efficiency import LABELS_ONLY, TABLES, report, run_one, train_on_labels_only
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+METHODS = [(table, method) for table, (_, methods) in TABLES.items() for method in methods]
+
+
+@pytest.mark.parametrize(("table", "method"), METHODS)
+def test_every_method_is_a_configuration_within_reach_of_an_hour(table, method):
+    config, methods = TABLES[table]
+    resolved = RunConfig.from_toml(CONFIGS / f"{config}.toml", methods[method])
+    assert resolved.num_clients == 100
+    assert resolved.clients_per_round * resolved.num_server_rounds <= 1500
+
+
+def write_run(folder, accuracy, uplink_bytes=10, rows=()):
+    folder.mkdir(parents=True)
+    summary = {"seed": int(folder.name), "codec": "thin", "accuracy_last10": accuracy}
+    sent = {"uplink_bytes": uplink_bytes, "dense_uplink_bytes": 100 * uplink_bytes}
+    (folder / "summary.json").write_text(json.dumps(summary | sent))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_finished_runs_become_rows_and_tables_share_them(tmp_path, capsys):
+    grid = GridOfRuns(tmp_path / "runs", CONFIGS)
+    rows = [
+        {"round": n, "uplink_bytes": 1, "downlink_bytes": 1, "pseudo_coverage": 0.5, "pseudo_accuracy": 0.9}
+        for n in (1, 2)
+    ]
+    for seed, accuracy in enumerate((0.86, 0.88)):
+        write_run(grid.folder("fashion-server-1000", "server-1000-thin", seed), accuracy, rows=rows)
+    write_run(grid.folder("fashion-server-1000", f"server-1000-{LABELS_ONLY}", 0), 0.8, uplink_bytes=0)
+    report(grid, tmp_path)
+    told = capsys.readouterr().out
+    assert "| thin | 2 | 87.00 ± 1.41 | 100 | 50.0 | 90.0 |" in told
+    assert f"| {LABELS_ONLY} | 1 | 80.00 ± 0.00 |  |  |  |" in told
+    found = [json.loads(line) for line in (tmp_path / "data-efficiency.jsonl").read_text().splitlines()]
+    # The same configuration is the middle of two other tables: it is run once.
+    assert {(row["table"], row["method"]) for row in found if row["method"] != LABELS_ONLY} == {
+        ("server-1000", "thin"),
+        ("ablation", "both"),
+        ("compression", "thin"),
+    }
+    assert "two-classes" not in told
+
+
+def test_labels_only_is_a_finished_run_that_is_not_done_again(tmp_path):
+    grid = GridOfRuns(tmp_path, CONFIGS)
+    small = ["dataset=digits", "model=perceptron", "num-server-rounds=2", "validation-size=100", "server-labels=50"]
+    run_one(grid, "server-1000", LABELS_ONLY, 0, None, small)
+    (folder, summary) = next(iter(grid.finished("fashion-server-1000", f"server-1000-{LABELS_ONLY}")))
+    assert 0 < summary["accuracy_last10"] <= 1
+    assert summary["uplink_bytes"] == 0
+    before = (folder / "summary.json").stat().st_mtime_ns
+    run_one(grid, "server-1000", LABELS_ONLY, 0, None, small)
+    assert (folder / "summary.json").stat().st_mtime_ns == before
+    assert callable(train_on_labels_only)

@@ -1,0 +1,51 @@
+"""The server's own training: a function of seed, round and model; better than before."""
+
+import numpy as np
+import pytest
+
+from fedcomp.config import RunConfig
+from fedcomp.data import hold_out, load_dataset
+from fedcomp.models import build_model, get_weights, set_weights
+from fedcomp.training import evaluate
+from server.refinement import Refinement
+
+LABELS = {"server-labels": 100, "fine-tune-epochs": 40, "fine-tune-learning-rate": 0.1, "labels-at": "server"}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+def refinement(digits, settings, model="perceptron"):
+    config = RunConfig.from_mapping({"model": model, **settings})
+    held_out = hold_out(digits[0], validation_size=100, proxy_size=300, server_labels=config.server_labels, seed=0)
+    module = build_model(model, image_shape=(1, 8, 8), num_classes=10, seed=0)
+    return Refinement.of(config, module, held_out), module
+
+
+def test_it_learns_and_is_a_function_of_its_arguments(digits):
+    refine, module = refinement(digits, LABELS)
+    start = get_weights(module)
+    refined = refine(0, start)
+    other_round = refine(1, start)
+    same = refinement(digits, LABELS)[0](0, start)
+    assert all((refined[name] == same[name]).all() for name in start)
+    assert any((refined[name] != other_round[name]).any() for name in start)
+    assert all((get_weights(module)[name] == start[name]).all() for name in start)
+    set_weights(module, refined)
+    assert evaluate(module, digits[1]).accuracy > 0.4
+
+
+def test_static_batch_norm_is_measured_at_the_server(digits):
+    refine, module = refinement(digits, {"static-batch-norm": True}, model="student-cnn")
+    start = get_weights(module)
+    refined = refine(3, start)
+    changed = {name for name in start if (refined[name] != start[name]).any()}
+    assert any(name.endswith("running_mean") for name in changed)
+    assert all("running" in name or "num_batches" in name for name in changed)
+    assert np.isfinite(refined["1.running_var"]).all()
+
+
+def test_without_labels_there_is_none(digits):
+    assert refinement(digits, {})[0] is None
