@@ -9,6 +9,7 @@ import safetensors.numpy
 import torch
 from flwr.app import RecordDict
 
+import clients.app
 import server.app
 from clients.features import remembered_features
 from fedcomp.config import RunConfig
@@ -16,6 +17,7 @@ from fedcomp.data import load_dataset
 from fedcomp.errors import RunError
 from fedcomp.models import BackboneClassifier, build_model, get_weights
 from fedcomp.simulation.experiment import simulate
+from fedcomp.training import train_locally
 from server.measuring import global_model
 from server.personal import PersonalAccuracy
 
@@ -55,14 +57,31 @@ def test_what_is_frozen_neither_changes_nor_travels(tmp_path, codec):
 
 
 def test_local_layers_stay_and_their_accuracy_is_the_clients(tmp_path):
-    summary, rows, model = run(tmp_path / "run", local_layers="5.*", num_server_rounds=3)
+    summary, rows, model = run(tmp_path / "run", local_layers="5.*", codec="none", partition="iid", label_fraction=1.0)
     assert set(model) == {"1.weight", "1.bias", "3.weight", "3.bias"}
     assert all("accuracy" not in row for row in rows)
     assert all(0 <= row["personal_accuracy"] <= 1 and row["personal_examples"] > 0 for row in rows)
     assert summary["personal_accuracy"] == rows[-1]["personal_accuracy"]
     assert "accuracy" not in summary
-    # Heads that were forgotten between rounds would be no better than one that has trained for a round.
     assert rows[-1]["personal_accuracy"] > rows[0]["personal_accuracy"]
+
+
+def test_local_layers_begin_where_they_ended(tmp_path, monkeypatch):
+    begun, ended = [], []
+
+    def train(model, *arguments, **keywords):
+        begun.append(get_weights(model, ["5.weight"])["5.weight"])
+        metrics = train_locally(model, *arguments, **keywords)
+        ended.append(get_weights(model, ["5.weight"])["5.weight"])
+        return metrics
+
+    monkeypatch.setattr(clients.app, "train_locally", train)
+    run(tmp_path / "run", local_layers="5.*", num_clients=2)
+    before = fresh().state_dict()["5.weight"].numpy()
+    assert all((weights == before).all() for weights in begun[:2])
+    # Two clients in two rounds, in any order: each goes on from its own.
+    assert {weights.tobytes() for weights in begun[2:]} == {weights.tobytes() for weights in ended[:2]}
+    assert len({weights.tobytes() for weights in ended}) == 4
 
 
 def test_a_client_with_other_frozen_tensors_refuses(tmp_path, monkeypatch):
@@ -77,12 +96,12 @@ def test_a_client_with_other_frozen_tensors_refuses(tmp_path, monkeypatch):
 def test_features_are_made_once_for_the_same_images_and_backbone():
     calls = []
 
-    class Counting(torch.nn.Module):
+    class Counting(torch.nn.Linear):
         def forward(self, images):
             calls.append(len(images))
-            return images.flatten(1)
+            return super().forward(images.flatten(1))
 
-    model = BackboneClassifier(Counting(), torch.nn.Linear(64, 10))
+    model = BackboneClassifier(Counting(64, 5), torch.nn.Linear(5, 10))
     digits, _ = load_dataset("digits")
     some, state = digits.take(np.arange(20)), RecordDict()
     first, again = (remembered_features(model, 7, some, state) for _ in range(2))
