@@ -17,7 +17,7 @@ from fedcomp.config import RESOLVED_KEYS, RunConfig
 from fedcomp.flower import compression_mod, keep_state_mod, to_array_record, to_model
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.seeding import derive_seed
-from fedcomp.training import Compute, LocalSettings, make_objective, train_locally
+from fedcomp.training import Compute, LocalSettings, keep_zeros, make_objective, train_locally
 
 if TYPE_CHECKING:
     from flwr.app import Context
@@ -46,6 +46,8 @@ def train(message: Message, context: Context) -> Message:
     data = client_data(config, facts, context)
     model = copy.deepcopy(untrained_model(config.model, facts, config.seed))
     set_weights(model, to_model(arrays))
+    if config.prune_ratio:
+        keep_zeros(model)
     objective = make_objective(
         config.objective,
         threshold=config.pseudo_threshold,

@@ -62,7 +62,9 @@ class RunConfig(BaseModel):
     validation_size: int = Field(100, ge=0, description="labelled images held out at the server")
     proxy_size: int = Field(300, ge=0, description="unlabelled images held out for distillation")
 
-    model: str = Field("cnn-gn", description="perceptron, cnn-gn, cnn, student-cnn or package.module:callable")
+    model: str = Field(
+        "cnn-gn", description="cnn-gn, cnn, perceptron, student-cnn, student-pyramid or package.module:callable"
+    )
     device: str = Field("cpu", description="torch device of the clients")
     precision: Literal["float32", "bfloat16", "auto"] = Field(
         "float32", description="of the clients' forward and backward passes; auto takes the fastest, once a run"
@@ -135,8 +137,16 @@ class RunConfig(BaseModel):
     )
     max_frame_bytes: int = Field(0, ge=0, description="a longer frame is refused; 0 is the library's cap")
 
+    prune_ratio: float = Field(
+        0.0, ge=0, lt=1, description="share of the global model's weights that are pruned, smallest first; 0 is off"
+    )
+    prune_from: int = Field(1, ge=1, description="round after which the first weights are pruned")
+    prune_until: int = Field(0, ge=0, description="round after which all of prune-ratio is; 0 is half of the rounds")
+
     teacher: Literal["none", "global", "ensemble"] = Field("ensemble", description="who teaches the student")
-    student_model: str = Field("student-cnn", description="the student's architecture, as `model`")
+    student_model: str = Field(
+        "student-cnn", description="the student's architecture, as `model`, or as student-pyramid(width=0.8)"
+    )
     distill_epochs: int = Field(150, ge=1, description="passes over the proxy images")
     distill_batch_size: int = Field(64, ge=2, description="proxy images a step")
     distill_learning_rate: float = Field(2e-3, gt=0, description="of Adam, falling along a cosine")
@@ -232,6 +242,12 @@ class RunConfig(BaseModel):
             "frame-keys seal frames, but codec none sends plain arrays: set codec, such as lossless": (
                 self.frame_keys and self.codec == NO_CODEC
             ),
+            f"prune-ratio needs clients that see which weights are zero: downlink none, not {self.downlink}": (
+                self.prune_ratio and self.downlink != NO_CODEC
+            ),
+            f"prune-until {self.last_prune_round} is before prune-from {self.prune_from}": (
+                self.prune_ratio and self.last_prune_round < self.prune_from
+            ),
             "server-bandwidth, dropout and availability are of a simulated network: set network": (
                 not self.network and bool(self.server_bandwidth or self.dropout or self.availability)
             ),
@@ -244,6 +260,11 @@ class RunConfig(BaseModel):
     def clients_per_round(self) -> int:
         """Clients that are asked in each round: as Flower's FedAvg counts them."""
         return int(self.num_clients * self.fraction_train)
+
+    @property
+    def last_prune_round(self) -> int:
+        """The round after which all of `prune_ratio` is pruned."""
+        return self.prune_until or max(self.prune_from, self.num_server_rounds // 2)
 
     @property
     def real_deadline(self) -> float | None:

@@ -30,6 +30,7 @@ from fedcomp.forking import die_with_parent
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
 from fedcomp.reporting.logs import LogSettings, configure_logging
+from fedcomp.student import cubic_sparsity, prune_smallest
 from fedcomp.training import evaluate, resolve_compute
 from fedcomp.wire import FrameLimits
 from server.arrivals import wait_for_clients
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from fedcomp.data import ImageDataset
     from fedcomp.flower import AcceptedUpdate, Budget, RoundTraffic
+    from fedcomp.types import Model
 
 app = ServerApp()
 
@@ -97,6 +99,7 @@ def main(grid: Grid, context: Context) -> None:
         clip_update_norm=config.clip_update_norm,
         authenticate=FrameKeys(config.frame_keys) if config.frame_keys else None,
         min_replies=config.min_replies,
+        refine=partial(prune_gradually, config) if config.prune_ratio else None,
         on_update=let_teach,
         on_round=rounds.append,
     )
@@ -144,6 +147,12 @@ def main(grid: Grid, context: Context) -> None:
         }
         folder.write_summary(recorder.summary(facts | student))
         checkpoint.remove()
+
+
+def prune_gradually(config: RunConfig, server_round: int, weights: Model) -> Model:
+    """Return the global model with as many zeros as the schedule asks for after this round; clients keep them."""
+    ratio = cubic_sparsity(server_round, start=config.prune_from, end=config.last_prune_round, final=config.prune_ratio)
+    return prune_smallest(weights, ratio)
 
 
 def data_facts(data: ImageDataset) -> dict[str, bool | int | list[int]]:

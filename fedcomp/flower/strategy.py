@@ -82,6 +82,8 @@ class CompressedStrategy(Strategy):
             off.
         authenticate: The clients' keys: then an update counts only with the tag of one of them. Not for plain arrays.
         min_replies: Fewest accepted updates for a step.
+        refine: Called with the round and the aggregate, returns the model that the round ends with, of the same
+            names and shapes: pruned, or trained further. Not called in a round that changes nothing.
         on_update: Called with each accepted update, before it is forgotten.
         on_round: Called with the counts of each finished training round.
 
@@ -108,6 +110,7 @@ class CompressedStrategy(Strategy):
         clip_update_norm: float = 0.0,
         authenticate: FrameKeys | None = None,
         min_replies: int = 1,
+        refine: Callable[[int, Model], Model] | None = None,
         on_update: Callable[[int, AcceptedUpdate], None] | None = None,
         on_round: Callable[[RoundTraffic], None] | None = None,
     ) -> None:
@@ -139,7 +142,7 @@ class CompressedStrategy(Strategy):
         self.residual_decay, self.momentum_correction = residual_decay, momentum_correction
         self.seed, self.min_replies = seed, min_replies
         self.limits, self.clip_update_norm = limits or FrameLimits(), clip_update_norm
-        self._on_update, self._on_round = on_update, on_round
+        self._refine, self._on_update, self._on_round = refine, on_update, on_round
         self._lineage = new_lineage()
         self._keys = authenticate
         self._acknowledged: dict[int, int] = {}
@@ -213,6 +216,8 @@ class CompressedStrategy(Strategy):
                 arrays, metrics = self.inner.aggregate_train(server_round, feed.replies)
         if arrays is not None:
             arrays = _with_types_of(self._base, arrays)
+            if self._refine:
+                arrays = to_array_record(self._refine(server_round, to_model(arrays)))
             self._acknowledged |= dict.fromkeys(feed.senders, server_round)
         self._ask_grid()
         if self._on_round:

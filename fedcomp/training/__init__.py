@@ -7,6 +7,7 @@ from fedcomp.training.compute import Compute, memory_format
 from fedcomp.training.evaluation import Evaluation, evaluate, predict_logits
 from fedcomp.training.local import LocalSettings, train_locally
 from fedcomp.training.objectives import FixMatch, Objective, Step, Supervised, make_objective
+from fedcomp.training.zeros import keep_zeros
 
 __all__ = [
     "Batch",
@@ -19,6 +20,7 @@ __all__ = [
     "Supervised",
     "evaluate",
     "fastest",
+    "keep_zeros",
     "make_objective",
     "memory_format",
     "predict_logits",
