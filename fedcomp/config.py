@@ -147,6 +147,11 @@ class RunConfig(BaseModel):
     student_model: str = Field(
         "student-cnn", description="the student's architecture, as `model`, or as student-pyramid(width=0.8)"
     )
+    student_prune: float = Field(0.0, ge=0, le=0.9, description="share of the student's channels that are removed")
+    student_quantize: Literal["ptq", "qat", "none"] = Field(
+        "ptq", description="int8 after training, the better of that and in training, or not; with student-export"
+    )
+    student_export: bool = Field(False, description="write the student as ONNX, verified, with a model card")
     distill_epochs: int = Field(150, ge=1, description="passes over the proxy images")
     distill_batch_size: int = Field(64, ge=2, description="proxy images a step")
     distill_learning_rate: float = Field(2e-3, gt=0, description="of Adam, falling along a cosine")
@@ -216,6 +221,9 @@ class RunConfig(BaseModel):
             ),
             "a teacher needs proxy-size and validation-size above 0, or set teacher to none": (
                 self.teacher != "none" and not (self.proxy_size and self.validation_size)
+            ),
+            "student-export and student-prune need a student: set teacher to global or ensemble": (
+                self.teacher == "none" and (self.student_export or self.student_prune > 0)
             ),
             f"fraction-train {self.fraction_train} of num-clients {self.num_clients} is not one client": (
                 self.clients_per_round < 1
@@ -308,7 +316,7 @@ class RunConfig(BaseModel):
             mapping = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: {error}") from None
-        return cls.from_mapping(mapping | dict(map(_parse_override, overrides)))
+        return cls.from_mapping(mapping | dict(map(parse_override, overrides)))
 
     def as_begun(self) -> Self:
         """Return the configuration that the run in `out_dir` began with, what it measured then included.
@@ -347,7 +355,8 @@ def _is_scalable(codec: str) -> bool:
     return codec != NO_CODEC and parse_codec(codec).is_scalable
 
 
-def _parse_override(pair: str) -> tuple[str, Any]:
+def parse_override(pair: str) -> tuple[str, Any]:
+    """Return key and value of ``key=value``: a scalar as in TOML, anything else is a string."""
     key, equals, text = pair.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"{pair!r} is not of the form key=value")
