@@ -15,7 +15,15 @@ from fedcomp.config import RESOLVED_KEYS, RunConfig
 from fedcomp.flower import compression_mod, keep_state_mod, to_array_record, to_model
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.seeding import derive_seed
-from fedcomp.training import Compute, LocalSettings, ObjectiveSettings, image_views, make_objective, train_locally
+from fedcomp.training import (
+    Compute,
+    LocalSettings,
+    ObjectiveSettings,
+    image_views,
+    keep_zeros,
+    make_objective,
+    train_locally,
+)
 
 if TYPE_CHECKING:
     from flwr.app import Context
@@ -44,6 +52,8 @@ def train(message: Message, context: Context) -> Message:
     data = client_data(config, facts, context)
     model = copy.deepcopy(untrained_model(config.model, facts, config.seed))
     set_weights(model, to_model(arrays))
+    if config.prune_ratio:
+        keep_zeros(model)
     objective = make_objective(ObjectiveSettings.of(config), image_views(config, facts.flip_ok), facts.num_classes)
     seed = derive_seed(config.seed, server_round, client_name(context))
     settings = LocalSettings.of(config, Compute(config.precision, config.memory_format), server_round=server_round)

@@ -64,7 +64,8 @@ class RunConfig(BaseModel):
     proxy_size: int = Field(300, ge=0, description="unlabelled images held out for distillation")
 
     model: str = Field(
-        "cnn-gn", description="perceptron, cnn-gn, resnet8-gn, cnn, student-cnn or package.module:callable"
+        "cnn-gn",
+        description="perceptron, cnn-gn, resnet8-gn, cnn, student-cnn, student-pyramid or package.module:callable",
     )
     device: str = Field("cpu", description="torch device of the clients")
     precision: Literal["float32", "bfloat16", "auto"] = Field(
@@ -180,8 +181,21 @@ class RunConfig(BaseModel):
     )
     max_frame_bytes: int = Field(0, ge=0, description="a longer frame is refused; 0 is the library's cap")
 
+    prune_ratio: float = Field(
+        0.0, ge=0, lt=1, description="share of the global model's weights that are pruned, smallest first; 0 is off"
+    )
+    prune_from: int = Field(1, ge=1, description="round after which the first weights are pruned")
+    prune_until: int = Field(0, ge=0, description="round after which all of prune-ratio is; 0 is half of the rounds")
+
     teacher: Literal["none", "global", "ensemble"] = Field("ensemble", description="who teaches the student")
-    student_model: str = Field("student-cnn", description="the student's architecture, as `model`")
+    student_model: str = Field(
+        "student-cnn", description="the student's architecture, as `model`, or as student-pyramid(width=0.8)"
+    )
+    student_prune: float = Field(0.0, ge=0, le=0.9, description="share of the student's channels that are removed")
+    student_quantize: Literal["ptq", "qat", "none"] = Field(
+        "ptq", description="int8 after training, the better of that and in training, or not; with student-export"
+    )
+    student_export: bool = Field(False, description="write the student as ONNX, verified, with a model card")
     distill_epochs: int = Field(150, ge=1, description="passes over the proxy images")
     distill_batch_size: int = Field(64, ge=2, description="proxy images a step")
     distill_learning_rate: float = Field(2e-3, gt=0, description="of Adam, falling along a cosine")
@@ -275,6 +289,9 @@ class RunConfig(BaseModel):
             "a teacher needs proxy-size and validation-size above 0, or set teacher to none": (
                 self.teacher != "none" and not (self.proxy_size and self.validation_size)
             ),
+            "student-export and student-prune need a student: set teacher to global or ensemble": (
+                self.teacher == "none" and (self.student_export or self.student_prune > 0)
+            ),
             f"fraction-train {self.fraction_train} of num-clients {self.num_clients} is not one client": (
                 self.clients_per_round < 1
             ),
@@ -300,6 +317,12 @@ class RunConfig(BaseModel):
             "frame-keys seal frames, but codec none sends plain arrays: set codec, such as lossless": (
                 self.frame_keys and self.codec == NO_CODEC
             ),
+            f"prune-ratio needs clients that see which weights are zero: downlink none, not {self.downlink}": (
+                self.prune_ratio and self.downlink != NO_CODEC
+            ),
+            f"prune-until {self.last_prune_round} is before prune-from {self.prune_from}": (
+                self.prune_ratio and self.last_prune_round < self.prune_from
+            ),
             "server-bandwidth, dropout and availability are of a simulated network: set network": (
                 not self.network and bool(self.server_bandwidth or self.dropout or self.availability)
             ),
@@ -322,6 +345,11 @@ class RunConfig(BaseModel):
     def weight_key(self) -> str:
         """The metric of a client's reply that is its weight."""
         return {"examples": "num-examples", "confident": "trusted-examples"}[self.weight_by]
+
+    @property
+    def last_prune_round(self) -> int:
+        """The round after which all of `prune_ratio` is pruned."""
+        return self.prune_until or max(self.prune_from, self.num_server_rounds // 2)
 
     @property
     def real_deadline(self) -> float | None:
@@ -365,7 +393,7 @@ class RunConfig(BaseModel):
             mapping = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: {error}") from None
-        return cls.from_mapping(mapping | dict(map(_parse_override, overrides)))
+        return cls.from_mapping(mapping | dict(map(parse_override, overrides)))
 
     def as_begun(self) -> Self:
         """Return the configuration that the run in `out_dir` began with, what it measured then included.
@@ -404,7 +432,8 @@ def _is_scalable(codec: str) -> bool:
     return codec != NO_CODEC and parse_codec(codec).is_scalable
 
 
-def _parse_override(pair: str) -> tuple[str, Any]:
+def parse_override(pair: str) -> tuple[str, Any]:
+    """Return key and value of ``key=value``: a scalar as in TOML, anything else is a string."""
     key, equals, text = pair.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"{pair!r} is not of the form key=value")

@@ -30,6 +30,7 @@ from fedcomp.forking import die_with_parent
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
 from fedcomp.reporting.logs import LogSettings, configure_logging
+from fedcomp.student import RUN_FACTS
 from fedcomp.training import evaluate, resolve_compute
 from fedcomp.wire import FrameLimits
 from server.arrivals import wait_for_clients
@@ -138,8 +139,16 @@ def main(grid: Grid, context: Context) -> None:
         final = to_model(result.arrays)
         set_weights(model, final)
         folder.save_model(final)
+        facts = {
+            "name": config.name,
+            "seed": config.seed,
+            "codec": strategy.codec,
+            "downlink": str(strategy.downlink.codec) if strategy.downlink else NO_CODEC,
+            "num_parameters": sum(values.size for values in final.values()),
+        }
         student = {}
         if config.teacher != "none":
+            so_far = recorder.summary(facts)
             student = make_student(
                 config,
                 build=build,
@@ -149,14 +158,9 @@ def main(grid: Grid, context: Context) -> None:
                 validation=held_out.validation,
                 test=test,
                 folder=folder.path / "student",
+                run={key: so_far[key] for key in RUN_FACTS if key in so_far},
+                note=progress.note,
             )
-        facts = {
-            "name": config.name,
-            "seed": config.seed,
-            "codec": strategy.codec,
-            "downlink": str(strategy.downlink.codec) if strategy.downlink else NO_CODEC,
-            "num_parameters": sum(values.size for values in final.values()),
-        }
         folder.write_summary(recorder.summary(facts | student))
         checkpoint.remove()
 

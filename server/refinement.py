@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fedcomp.data import label_all
 from fedcomp.models import get_weights, set_weights
 from fedcomp.seeding import derive_seed
+from fedcomp.student import cubic_sparsity, prune_smallest
 from fedcomp.training import (
     Compute,
     LocalSettings,
@@ -32,7 +33,7 @@ class Refinement:
     """What the server does to a model before it is sent: a function of the seed, the round and the model alone.
 
     Where the configuration says so it trains on its labelled images (Diao et al., SemiFL, NeurIPS 2022, section 3.1),
-    and measures the statistics of BatchNorm layers, which clients leave alone.
+    prunes, and measures the statistics of BatchNorm layers, which clients leave alone.
 
     Args:
         config: The run.
@@ -51,7 +52,8 @@ class Refinement:
     @classmethod
     def of(cls, config: RunConfig, model: nn.Module, held_out: HeldOut) -> Refinement | None:
         """Return the refinement that a configuration asks for, None if it asks for none."""
-        return cls(config, model, held_out) if config.fine_tune_epochs or config.static_batch_norm else None
+        asked = config.fine_tune_epochs or config.prune_ratio or config.static_batch_norm
+        return cls(config, model, held_out) if asked else None
 
     def __call__(self, server_round: int, weights: Model) -> Model:
         """Return the refined model; round 0 is before the first one."""
@@ -59,6 +61,8 @@ class Refinement:
         if self._config.fine_tune_epochs:
             seed = derive_seed(self._config.seed, server_round, "server")
             train_locally(self._model, self._data, self._settings(server_round), objective=self._objective, seed=seed)
+        if self._config.prune_ratio:
+            set_weights(self._model, prune_gradually(self._config, server_round, get_weights(self._model)))
         if self._config.static_batch_norm:
             measure_statistics(self._model, to_images(self._measured_on.images).to(self._config.device))
         return get_weights(self._model)
@@ -72,3 +76,9 @@ class Refinement:
             learning_rate=config.fine_tune_learning_rate * config.rate_factor(max(1, server_round)),
             proximal_mu=0.0,
         )
+
+
+def prune_gradually(config: RunConfig, server_round: int, weights: Model) -> Model:
+    """Return the global model with as many zeros as the schedule asks for after this round; clients keep them."""
+    ratio = cubic_sparsity(server_round, start=config.prune_from, end=config.last_prune_round, final=config.prune_ratio)
+    return prune_smallest(weights, ratio)

@@ -92,7 +92,7 @@ def distill(
     generator = torch.Generator().manual_seed(derive_seed(seed, "distill"))
     device = next(student.parameters()).device
     images = to_images(proxy.images).to(device)
-    targets = F.log_softmax(teacher_logits.to(device) / settings.temperature, dim=1)
+    targets = teacher_logits.to(device)
     optimizer = torch.optim.Adam(student.parameters(), settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
     start_accuracy = best_accuracy = evaluate(student, validation).accuracy
@@ -102,9 +102,7 @@ def distill(
         losses = []
         for indices in _batches_without_rest(len(images), settings.batch_size, generator):
             views = weak_augment(images[indices], generator, flip_ok=proxy.flip_ok)
-            predictions = F.log_softmax(student(views) / settings.temperature, dim=1)
-            divergence = F.kl_div(predictions, targets[indices], reduction="batchmean", log_target=True)
-            loss = settings.temperature**2 * divergence
+            loss = distillation_loss(student(views), targets[indices], settings.temperature)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -118,6 +116,19 @@ def distill(
             best_weights = copy.deepcopy(student.state_dict())
     student.load_state_dict(best_weights)
     return DistillReport(start_accuracy, best_accuracy, best_epoch, final_loss)
+
+
+def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    r"""Return ``T^2 * KL(softmax(teacher / T) || softmax(student / T))``, the mean over images.
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K).
+        temperature: Above 0.
+    """
+    predictions = F.log_softmax(student_logits / temperature, dim=1)
+    targets = F.log_softmax(teacher_logits / temperature, dim=1)
+    return temperature**2 * F.kl_div(predictions, targets, reduction="batchmean", log_target=True)
 
 
 def _batches_without_rest(count: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:

@@ -84,7 +84,8 @@ class CompressedStrategy(Strategy):
         authenticate: The clients' keys: then an update counts only with the tag of one of them. Not for plain arrays.
         min_replies: Fewest accepted updates for a step.
         refine: Called with the round and the model that `inner` made of it; what it returns, of the same names and
-            shapes, is the round's model. A function of its arguments alone, or a resumed run is another one.
+            shapes, is the round's model: trained further, or pruned. A function of its arguments alone, or a resumed
+            run is another one. Not called in a round that changes nothing.
         on_update: Called with each accepted update, before it is forgotten.
         on_round: Called with the counts of each finished training round.
 

@@ -1,15 +1,18 @@
-"""Models by name."""
+"""Models by name: ``cnn``, ``student-cnn(width=2)``, ``package.module:callable``."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
+import re
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import nn
 
 from fedcomp.errors import ConfigError
-from fedcomp.models.cnn import cnn, cnn_gn, student_cnn
+from fedcomp.models.cnn import cnn, cnn_gn, student_cnn, student_pyramid
 from fedcomp.models.perceptron import perceptron
 from fedcomp.models.resnet import resnet8_gn
 from fedcomp.seeding import derive_seed
@@ -17,7 +20,8 @@ from fedcomp.seeding import derive_seed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    ModelBuilder: TypeAlias = Callable[[tuple[int, int, int], int], nn.Module]
+    ModelBuilder: TypeAlias = Callable[..., nn.Module]
+    """Called with an image's shape and the number of classes."""
 
 MODELS: dict[str, ModelBuilder] = {
     "perceptron": perceptron,
@@ -25,14 +29,18 @@ MODELS: dict[str, ModelBuilder] = {
     "resnet8-gn": resnet8_gn,
     "cnn": cnn,
     "student-cnn": student_cnn,
+    "student-pyramid": student_pyramid,
 }
+_WITH_WIDTH = re.compile(r"(?P<name>[\w-]+)\(width=(?P<width>\d+(\.\d*)?)\)")
+_WIDTHS = (0.05, 16.0)
 
 
 def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:
     """Build a model with seeded weights; the global random state is left as it was.
 
     Args:
-        name: A name of `MODELS`, or ``package.module:callable`` with the signature (image_shape, num_classes).
+        name: A name of `MODELS`, as ``student-cnn(width=2)`` where it has a width, or ``package.module:callable`` with
+            the signature (image_shape, num_classes).
         image_shape: Channels, height, width.
         num_classes: Size of the output.
         seed: Same seed, same weights.
@@ -40,7 +48,7 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: in
     Raises:
         ConfigError: There is no such model, or what the name leads to does not build one.
     """
-    builder = MODELS.get(name) or _import_builder(name)
+    builder = MODELS.get(name) or _with_width(name) or _import_builder(name)
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: it seeds every device, fork_rng restores the CPU's state only.
         torch.default_generator.manual_seed(derive_seed(seed, "model"))
@@ -48,6 +56,19 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: in
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model {name!r} built a {type(model).__name__}, expected a torch.nn.Module")
     return model
+
+
+def _with_width(text: str) -> ModelBuilder | None:
+    match = _WITH_WIDTH.fullmatch(text)
+    if not match:
+        return None
+    name, width = match["name"], float(match["width"])
+    builders = {name: builder for name, builder in MODELS.items() if "width" in inspect.signature(builder).parameters}
+    if name not in builders:
+        raise ConfigError(f"model {text!r}: {name} has no width, expected one of {', '.join(builders)}")
+    if not _WIDTHS[0] <= width <= _WIDTHS[1]:
+        raise ConfigError(f"model {text!r}: width is {width:g}, expected {_WIDTHS[0]} to {_WIDTHS[1]:g}")
+    return partial(builders[name], width=width)
 
 
 def _import_builder(name: str) -> ModelBuilder:

@@ -4,12 +4,13 @@ from fedcomp.training.augmentation import StrongPolicy, strong_augment, weak_aug
 from fedcomp.training.batches import Batch, shuffled_batches, to_batch, to_images
 from fedcomp.training.calibration import fastest, resolve_compute
 from fedcomp.training.compute import Compute, memory_format
-from fedcomp.training.evaluation import Evaluation, evaluate, predict_logits
+from fedcomp.training.evaluation import Evaluation, evaluate, evaluate_logits, predict_logits
 from fedcomp.training.local import LocalSettings, train_locally, train_on_batches
 from fedcomp.training.objectives import Objective, ObjectiveSettings, Received, Step, make_objective
 from fedcomp.training.pseudo_labels import PseudoLabels
 from fedcomp.training.static_norm import measure_statistics, untracked_statistics
 from fedcomp.training.views import ImageViews, Views, image_views
+from fedcomp.training.zeros import keep_zeros
 
 __all__ = [
     "Batch",
@@ -25,8 +26,10 @@ __all__ = [
     "StrongPolicy",
     "Views",
     "evaluate",
+    "evaluate_logits",
     "fastest",
     "image_views",
+    "keep_zeros",
     "make_objective",
     "measure_statistics",
     "memory_format",
