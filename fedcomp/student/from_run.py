@@ -46,9 +46,8 @@ def student_from_run(
         DataError: The model is damaged, or the data set is not what it was.
     """
     summary = _read_summary(run)
-    config = RunConfig.from_mapping(
-        RunConfig.from_toml(run / "config.toml").to_mapping() | {"teacher": "global"} | changes
-    )
+    begun = RunConfig.from_toml(run / "config.toml").to_mapping()
+    config = RunConfig.from_mapping({**begun, "teacher": "global", **changes})
     settings = StudentSettings.of(config)
     train, test = load_dataset(config.dataset, config.data_dir)
     held_out = hold_out(train, validation_size=config.validation_size, proxy_size=config.proxy_size, seed=config.seed)
