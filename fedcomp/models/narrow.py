@@ -39,9 +39,7 @@ def narrow_to(model: nn.Module, weights: Model) -> None:
                 raise DataError(f"weights of a pruned {type(model).__name__} lack {name!r}")
             shape = weights[name].shape
             if len(shape) != tensor.dim() or any(new > old for new, old in zip(shape, tensor.shape, strict=True)):
-                raise DataError(
-                    f"{name!r} is {shape}, expected at most {tuple(tensor.shape)}: not a pruned model of these"
-                )
+                raise DataError(f"{name!r} has shape {shape}, expected {tuple(tensor.shape)} or less on each axis")
             tensor.data = tensor.data[tuple(slice(length) for length in shape)].clone()
         for attribute, length in zip(_SIZES.get(type(layer), ()), _shape(layer), strict=False):
             setattr(layer, attribute, length)

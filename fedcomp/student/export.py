@@ -7,7 +7,6 @@ import importlib.metadata
 from typing import TYPE_CHECKING
 
 import torch
-from torch.fx.experimental.optimization import fuse
 
 from fedcomp.student.extra import student_extra
 
@@ -30,7 +29,10 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
         Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference,
         CVPR 2018, section 3.2.
     """
-    folded: nn.Module = fuse(copy.deepcopy(model).eval())
+    with student_extra():
+        from torch.fx.experimental.optimization import fuse
+
+        folded: nn.Module = fuse(copy.deepcopy(model).eval())
     return folded.requires_grad_()
 
 
