@@ -15,6 +15,7 @@
     │   ├── UnknownModel      it has no model of that name or digest
     │   └── ArtifactError     a stored model that is damaged, too large, or none
     ├── ServingError          a model service that can not be reached, or that refuses
+    │   └── OverLimit         a request that asks for more than the service bears
     └── FrameError            a frame that was refused; `reason` is a stable word for counting
         ├── FrameTooLarge     over a cap, before anything was allocated for it
         ├── FrameMalformed    not a frame: magic, version, lengths, header, section contents
@@ -91,6 +92,10 @@ class ArtifactError(StoreError):
 
 class ServingError(FedcompError):
     """A model service that can not be reached, or that refuses."""
+
+
+class OverLimit(ServingError):
+    """A request that asks for more than the service bears, now or ever."""
 
 
 class FrameError(FedcompError):

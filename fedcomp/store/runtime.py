@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fedcomp.types import NDArray
 
 _ERRORS_ONLY = 3
+_SESSION_BYTES = 1 << 20
+"""What ONNX Runtime keeps of any small network beside its weights, measured by `fedcomp bench serving`."""
 
 
 class LoadedModel:
@@ -36,6 +38,11 @@ class LoadedModel:
             model.graph.output.extend(type(model.graph.output[0])(name=name) for name in also)
             content = model.SerializeToString()
         self._session = _open_session(content)
+
+    @staticmethod
+    def memory_of(content: bytes) -> int:
+        """Return how much memory a model takes, about, before it is loaded: its weights twice, and a session."""
+        return 2 * len(content) + _SESSION_BYTES
 
     def logits(self, images: NDArray) -> NDArray:
         """Return float32 logits (N, K) of uint8 images, or of float32 ones in [0, 1], of shape (N, C, H, W).
