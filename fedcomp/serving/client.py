@@ -91,7 +91,7 @@ class ModelClient:
         else:
             credentials = grpc.ssl_channel_credentials(read_private(authority))
             self._channel = grpc.secure_channel(str(address), credentials, options)
-        self._stub = ModelServiceStub(self._channel)
+        self._stub = ModelServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fedcomp.types import NDArray
 
-PIXEL_TYPES = {
+PIXEL_TYPES: dict[int, np.dtype[Any]] = {
     serving_pb2.PIXEL_TYPE_UINT8: np.dtype("uint8"),
     serving_pb2.PIXEL_TYPE_FLOAT32: np.dtype("<f4"),
 }

@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _Model = TypeVar("_Model")
+_Made = TypeVar("_Made", covariant=True)
 
 
-class Loadable(Protocol[_Model]):
+class Loadable(Protocol[_Made]):
     """What can become a model in memory."""
 
-    num_bytes: int
-    """How much memory that takes."""
+    @property
+    def num_bytes(self) -> int:
+        """How much memory that takes."""
+        ...
 
-    def load(self) -> _Model:
+    def load(self) -> _Made:
         """Return the model; called in a thread."""
         ...
 

@@ -65,7 +65,7 @@ class ModelServer:
             ],
             maximum_concurrent_rpcs=self._limits.max_calls,
         )
-        add_ModelServiceServicer_to_server(self.service, self._server)
+        add_ModelServiceServicer_to_server(self.service, self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self.port = self._bind()
@@ -84,9 +84,9 @@ class ModelServer:
     def _bind(self) -> int:
         try:
             if self._tls is None:
-                return self._server.add_insecure_port(str(self._listen))
+                return int(self._server.add_insecure_port(str(self._listen)))
             pair = read_private(self._tls / SERVER_KEY), read_private(self._tls / SERVER_CERTIFICATE)
-            return self._server.add_secure_port(str(self._listen), grpc.ssl_server_credentials([pair]))
+            return int(self._server.add_secure_port(str(self._listen), grpc.ssl_server_credentials([pair])))
         except RuntimeError as error:
             raise ServingError(f"{self._listen} can not be listened to: {error}") from None
 
@@ -120,7 +120,6 @@ def serving_in_thread(server: ModelServer) -> Iterator[ModelServer]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="fedcomp-serving", daemon=True)
     thread.start()
-
     try:
         asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()
         try:

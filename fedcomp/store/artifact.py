@@ -1,6 +1,6 @@
 """A stored model as bytes: the graph's skeleton, the weights as a frame of fedcomp's codecs.
 
-``fcm``, a byte of version, then the message of ``artifact.proto``. Each coded tensor was multiplied by ``2 ** (gain / 4)``
+``fcm``, a byte of version, then the message of ``artifact.proto``. Each tensor was multiplied by ``2 ** (gain / 4)``
 before it was encoded, so that one step for the model is a step of its own for each tensor; `compress` chooses them.
 Shapes are the skeleton's. The artifact's SHA-256 is its name in a store, and is checked before anything here runs;
 what is checked here keeps a stranger's artifact from more than being refused.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fedcomp.store.graph import SplitModel
-    from fedcomp.types import Model, NDArray
+    from fedcomp.types import Model
 
 MAX_ARTIFACT_BYTES = 1 << 26
 """Longest artifact that is read."""
@@ -118,16 +118,14 @@ def _divide(weights: Model, gains: list[int]) -> Model:
     if len(gains) != len(weights) or max(map(abs, gains)) > MAX_GAIN:
         raise ArtifactError(f"artifact has {len(gains)} gains for {len(weights)} tensors, or one beyond {MAX_GAIN}")
     with np.errstate(over="ignore"):
-        divided = {
-            name: values / _factor(gain) for (name, values), gain in zip(weights.items(), gains, strict=True)
-        }
+        divided = {name: values / _factor(gain) for (name, values), gain in zip(weights.items(), gains, strict=True)}
     if not all(np.isfinite(values).all() for values in divided.values()):
         raise ArtifactError("artifact's weights become infinite by their gains")
     return divided
 
 
-def _factor(gain: int) -> NDArray:
-    return np.exp2(np.float64(gain) / 4).astype(np.float32)
+def _factor(gain: int) -> np.float32:
+    return np.float32(2 ** (gain / 4))
 
 
 def _decompress(skeleton: bytes) -> bytes:

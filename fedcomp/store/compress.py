@@ -125,14 +125,16 @@ class _Rounding(NamedTuple):
         layers = find_layers(skeleton, weights)
         exact = join_model(skeleton, weights)
         pixels = calibration.astype(np.float32) / np.float32(255)
-        loaded = LoadedModel(exact, also=sorted({layer.source for layer in layers} - {LoadedModel(exact).face.input_name}))
+        loaded = LoadedModel(
+            exact, also=sorted({layer.source for layer in layers} - {LoadedModel(exact).face.input_name})
+        )
         inputs = loaded.trace(calibration) | {loaded.face.input_name: pixels}
         logits = loaded.logits(calibration)
         steps = {}
         for name in (name for name, values in weights.items() if values.size >= _KEPT_BELOW):
             values = weights[name]
             step = np.float32(_PROBE * root_mean_square(values.reshape(-1)) or 1)
-            probe = LoadedModel(join_model(skeleton, weights | {name: np.rint(values / step) * step}))
+            probe = LoadedModel(join_model(skeleton, dict(weights) | {name: np.rint(values / step) * step}))
             harm = float(np.square(probe.logits(calibration) - logits, dtype=np.float64).mean())
             # Of all steps with the same sum of bits, these do the least harm: harm grows with the square of a step.
             steps[name] = float(step) * np.sqrt(values.size / max(harm, 1e-12))
@@ -140,7 +142,9 @@ class _Rounding(NamedTuple):
             raise UsageError(f"model has no weights of {_KEPT_BELOW} values or more: there is nothing to compress")
         sizes = [weights[name].size for name in steps]
         mean = np.average(np.log2(list(steps.values())), weights=sizes)
-        relative = {name: int(np.rint(4 * (np.log2(step) - mean)).clip(-MAX_GAIN, MAX_GAIN)) for name, step in steps.items()}
+        relative = {
+            name: int(np.rint(4 * (np.log2(step) - mean)).clip(-MAX_GAIN, MAX_GAIN)) for name, step in steps.items()
+        }
         norms = [root_mean_square(weights[name].reshape(-1)) for name in steps]
         size = float(np.exp2(np.average(np.log2(np.maximum(norms, 1e-30)), weights=sizes)))
         grams = {layer.weight: layer.gram(inputs[layer.source]) for layer in layers if layer.weight in steps}

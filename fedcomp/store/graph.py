@@ -7,7 +7,7 @@ What a stranger's model could do beside computing is refused here: read files (e
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -132,7 +132,9 @@ def weight_shapes(skeleton: ModelProto) -> dict[str, tuple[int, ...]]:
     shapes = {tensor.name: tuple(tensor.dims) for tensor in missing}
     num_bytes = sum(4 * prod(shape) for shape in shapes.values())
     if len(shapes) != len(missing) or num_bytes > MAX_MODEL_BYTES:
-        raise ArtifactError(f"model of {num_bytes} bytes, at most {MAX_MODEL_BYTES} are allowed; or a name stands twice")
+        raise ArtifactError(
+            f"model of {num_bytes} bytes, at most {MAX_MODEL_BYTES} are allowed; or a name stands twice"
+        )
     return shapes
 
 
@@ -148,7 +150,9 @@ def join_model(skeleton: ModelProto, weights: Model) -> bytes:
 
 
 def _is_weight(tensor: TensorProto) -> bool:
-    return tensor.data_type == tensor.FLOAT and min(tensor.dims, default=0) >= 0 and prod(tensor.dims) >= _FEWEST_WEIGHTS
+    return (
+        tensor.data_type == tensor.FLOAT and min(tensor.dims, default=0) >= 0 and prod(tensor.dims) >= _FEWEST_WEIGHTS
+    )
 
 
 def _tensors(graph: GraphProto) -> Iterable[TensorProto]:
@@ -157,11 +161,11 @@ def _tensors(graph: GraphProto) -> Iterable[TensorProto]:
         yield from (attribute.t, *attribute.tensors)
 
 
-def _shape(tensor_type: object) -> list[int | str] | None:
+def _shape(tensor_type: Any) -> list[int | str] | None:
     """Return a float32 tensor's lengths, or names where they are open; None for another type."""
-    if tensor_type.elem_type != 1:  # type: ignore[attr-defined]
+    if tensor_type.elem_type != 1:
         return None
-    return [each.dim_value or each.dim_param for each in tensor_type.shape.dim]  # type: ignore[attr-defined]
+    return [each.dim_value or each.dim_param for each in tensor_type.shape.dim]
 
 
 def _strip(model: ModelProto, kept: set[str]) -> None:
@@ -206,7 +210,7 @@ def _same(found: AttributeProto, default: AttributeProto) -> bool:
     return default.type == found.type and default.SerializeToString() == found.SerializeToString()
 
 
-def _load_onnx() -> object:
+def _load_onnx() -> Any:
     try:
         import onnx
         import onnx.defs

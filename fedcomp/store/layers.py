@@ -22,13 +22,11 @@ class Layer:
     Args:
         weight: Name of its weights; the first axis is the outputs.
         source: Name of its input.
-        bias: Name of its bias; None if it has none.
         kernel: Of a convolution; None for a linear layer.
     """
 
     weight: str
     source: str
-    bias: str | None
     kernel: Kernel | None
 
     def gram(self, inputs: NDArray) -> NDArray:
@@ -73,31 +71,26 @@ def find_layers(model: ModelProto, weights: Model) -> list[Layer]:
 
 
 def _read_convolution(node: NodeProto, weights: Model) -> Iterator[Layer]:
-    attributes = {each.name: list(each.ints) or each.i or each.s for each in node.attribute}
+    attributes = {each.name: each for each in node.attribute}
     shape = weights[node.input[1]].shape
-    if len(shape) != 4 or attributes.get("group", 1) != 1 or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+    is_grouped = "group" in attributes and attributes["group"].i != 1
+    if len(shape) != 4 or is_grouped or ("auto_pad" in attributes and attributes["auto_pad"].s != b"NOTSET"):
         return
-    kernel = Kernel(
-        (shape[2], shape[3]),
-        tuple(attributes.get("strides", (1, 1))),
-        tuple(attributes.get("pads", (0, 0, 0, 0))),
-        tuple(attributes.get("dilations", (1, 1))),
-    )
-    yield Layer(node.input[1], node.input[0], _bias(node), kernel)
+    lengths = {name: tuple(attribute.ints) for name, attribute in attributes.items()}
+    top, left, bottom, right = lengths.get("pads", (0, 0, 0, 0))
+    (down, across), (gap_down, gap_across) = lengths.get("strides", (1, 1)), lengths.get("dilations", (1, 1))
+    kernel = Kernel((shape[2], shape[3]), (down, across), (top, left, bottom, right), (gap_down, gap_across))
+    yield Layer(node.input[1], node.input[0], kernel)
 
 
 def _read_linear(node: NodeProto, weights: Model) -> Iterator[Layer]:
     attributes = {each.name: each.i if each.type == each.INT else each.f for each in node.attribute}
     if attributes.get("transB") and not attributes.get("transA") and attributes.get("alpha", 1) == 1:
-        yield Layer(node.input[1], node.input[0], _bias(node), None)
+        yield Layer(node.input[1], node.input[0], None)
 
 
 def _read_nothing(node: NodeProto, weights: Model) -> Iterator[Layer]:
     yield from ()
-
-
-def _bias(node: NodeProto) -> str | None:
-    return node.input[2] if len(node.input) > 2 else None
 
 
 _READERS = {"Conv": _read_convolution, "Gemm": _read_linear}

@@ -73,7 +73,9 @@ class Manifest(BaseModel):
         """
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
         if len(content) > MAX_MANIFEST_BYTES:
-            raise UsageError(f"manifest has {len(content)} bytes, at most {MAX_MANIFEST_BYTES} are allowed: cut the card")
+            raise UsageError(
+                f"manifest has {len(content)} bytes, at most {MAX_MANIFEST_BYTES} are allowed: cut the card"
+            )
         return content
 
     @classmethod

@@ -1,7 +1,7 @@
 """Models by name and version.
 
-``objects/ab/abcd...`` holds artifacts and manifests by their SHA-256. ``models/NAME/MOMENT-DIGEST`` is an empty file: its
-name says that at that moment (nanoseconds since 1970) that manifest became the newest of its name. Nothing is ever
+``objects/ab/abcd...`` holds artifacts and manifests by their SHA-256. ``models/NAME/MOMENT-DIGEST`` is an empty file:
+its name says that at that moment (nanoseconds since 1970) that manifest became the newest of its name. Nothing is ever
 changed, so writers need no lock: each makes files that nobody else makes, and the last of them is what publishes.
 """
 
@@ -142,7 +142,9 @@ class ModelStore:
             self.delete(name, version)
         needed = set(self._needed())
         youngest = datetime.now(UTC).timestamp() - grace_seconds
-        garbage = [digest for digest in self._objects.digests() if digest not in needed and self._age_allows(digest, youngest)]
+        garbage = [
+            digest for digest in self._objects.digests() if digest not in needed and self._age_allows(digest, youngest)
+        ]
         for digest in garbage:
             self._objects.forget(digest)
         return Collected(len(old), len(garbage))

@@ -13,7 +13,7 @@ _DAMPING = 0.01
 
 
 def round_compensated(weights: NDArray, gram: NDArray, step: float, zone: float) -> NDArray:
-    """Round a matrix to multiples of `step`, one column after the other; later columns make up for the error of earlier.
+    """Round a matrix to multiples of `step`, column by column; later ones make up for earlier errors.
 
     Minimizes ``||(W - Q) X||`` greedily: after a column is rounded, what is left of the rows moves by the error times
     the row of the inverse Gram matrix ``(X X^T)^-1`` of the inputs.
