@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fedcomp.store.layers import Layer
     from fedcomp.types import NDArray
 
-STEPS = tuple(float(step) for step in np.geomspace(1.4, 0.1, 24))
+STEPS = tuple(float(step) for step in np.geomspace(1.4, 0.02, 32))
 """Common factors that are tried, the coarsest first, in root mean squares of the weights."""
 
 _ZONE, _KEPT_BELOW = 0.1, 64
@@ -160,7 +160,7 @@ class _Rounding(NamedTuple):
             rounded = round_compensated(values.reshape(len(values), -1), self.grams[layer.weight], own, _ZONE)
             weights[layer.weight] = rounded.reshape(values.shape)
         scaled = [weights[name].reshape(-1) * 2 ** (-gain / 4) for name, gain in self.relative.items()]
-        in_rms = common / root_mean_square(np.concatenate(scaled).astype(np.float32))
+        in_rms = common / (root_mean_square(np.concatenate(scaled).astype(np.float32)) or common)
         codec = f"keep(below={_KEPT_BELOW}) | deadzone(step={in_rms:.9g}, zone={_ZONE})"
         gains = {name: -gain for name, gain in self.relative.items()}
         artifact = pack_artifact(self.model._replace(weights=weights), codec, gains)

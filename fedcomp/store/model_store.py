@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fedcomp.errors import UnknownModel
 from fedcomp.store.artifact import MAX_ARTIFACT_BYTES
 from fedcomp.store.manifest import MAX_MANIFEST_BYTES, Manifest
-from fedcomp.store.names import check_digest, check_name
+from fedcomp.store.names import check_digest, check_name, digest_of, is_name
 from fedcomp.store.objects import ObjectFolder
 
 if TYPE_CHECKING:
@@ -77,8 +77,9 @@ class ModelStore:
             StoreError: It can not be written.
         """
         content = manifest.to_bytes()
-        if (digest := self._objects.put(artifact)) != manifest.artifact:
-            raise ValueError(f"manifest is of artifact {manifest.artifact}, found {digest}")
+        if (digest := digest_of(artifact)) != manifest.artifact:
+            raise ValueError(f"manifest is of another artifact: {manifest.artifact}, found {digest}")
+        self._objects.put(artifact)
         last = max((version.moment for version in self.versions(manifest.name)), default=0)
         version = Version(max(time.time_ns(), last + 1), self._objects.put(content))
         self._objects.write(f"models/{manifest.name}/{version.file_name}", b"")
@@ -86,7 +87,7 @@ class ModelStore:
 
     def names(self) -> list[str]:
         """Return the names that have a version, sorted."""
-        return [name for name in self._objects.names("models") if self.versions(name)]
+        return [name for name in self._objects.names("models") if is_name(name) and self.versions(name)]
 
     def versions(self, name: str) -> list[Version]:
         """Return the versions of a name, the newest last; none if there is no such name."""
@@ -100,12 +101,13 @@ class ModelStore:
             UnknownModel: There is none.
             UsageError: The name or digest is none.
         """
+        if digest is not None:
+            check_digest(digest)
         versions = self.versions(name)
         if not versions:
             raise UnknownModel(f"there is no model {name!r} in {self.url}")
         if digest is None:
             return versions[-1]
-        check_digest(digest)
         for version in reversed(versions):
             if digest in (version.digest, self.manifest(version).artifact):
                 return version

@@ -12,13 +12,18 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
+def is_name(text: str) -> bool:
+    """Tell whether a text can be a model's name."""
+    return bool(_NAME.fullmatch(text))
+
+
 def check_name(name: str) -> str:
     """Return a model's name, which is safe as a file's.
 
     Raises:
         UsageError: It is not 1 to 64 lower-case letters, digits, dots, dashes or underscores between two of the first.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise UsageError(
             f"model is called {printable(name, 80)!r}, expected 1 to 64 lower-case letters, digits, dots, dashes and "
             "underscores, first and last a letter or digit"
