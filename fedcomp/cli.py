@@ -15,6 +15,7 @@ from rich.table import Table
 from fedcomp.bench_cli import bench
 from fedcomp.command_line import run_command
 from fedcomp.errors import UsageError
+from fedcomp.serving_cli import commands, store
 
 app = typer.Typer(
     help="Federated learning for thin pipes.",
@@ -24,6 +25,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(bench, name="bench")
+app.add_typer(store, name="store")
+app.add_typer(commands)
 
 
 class Backend(StrEnum):
