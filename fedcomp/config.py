@@ -61,7 +61,11 @@ class RunConfig(BaseModel):
     dirichlet_alpha: float = Field(0.5, gt=0, description="small is skewed")
     label_fraction: float = Field(0.5, gt=0, le=1, description="share of each client's images that keep their label")
     validation_size: int = Field(100, ge=0, description="labelled images held out at the server")
-    proxy_size: int = Field(300, ge=0, description="unlabelled images held out for distillation")
+    proxy_size: int = Field(300, ge=0, description="unlabelled images to distill on")
+    proxy_dataset: str = Field(
+        "", description="where they are from: empty holds them out; a data set as `dataset`; generated from the model"
+    )
+    proxy_dir: str = Field("", description="where that data set's files are, as `data-dir`")
 
     model: str = Field(
         "cnn-gn",
@@ -198,8 +202,20 @@ class RunConfig(BaseModel):
     student_export: bool = Field(False, description="write the student as ONNX, verified, with a model card")
     distill_epochs: int = Field(150, ge=1, description="passes over the proxy images")
     distill_batch_size: int = Field(64, ge=2, description="proxy images a step")
-    distill_learning_rate: float = Field(2e-3, gt=0, description="of Adam, falling along a cosine")
+    distill_learning_rate: float = Field(2e-3, gt=0, description="of the student, falling along a cosine")
+    distill_optimizer: Literal["adam", "sgd"] = Field("adam", description="of the student, and of fusion")
+    distill_patience: int = Field(0, ge=0, description="epochs without a better student until it stops; 0 is never")
     temperature: float = Field(3.0, gt=0, description="softens teacher and student")
+    final_temperature: float = Field(0.0, ge=0, description="in the last epoch; 0 is the same throughout")
+    hard_label_weight: float = Field(0.0, ge=0, le=1, description="share of the teacher's own choice in the loss")
+    hint_weight: float = Field(0.0, ge=0, description="of the distance to the global model's features; 0 is off")
+    teacher_average: Literal["logits", "probabilities"] = Field("logits", description="what an ensemble averages")
+    fusion_every: int = Field(
+        0, ge=0, description="rounds between two distillations of the clients into the global model (FedDF); 0 is off"
+    )
+    fusion_epochs: int = Field(20, ge=1, description="passes over the proxy images in a fusion")
+    fusion_learning_rate: float = Field(1e-3, gt=0, description="of a fusion, falling along a cosine")
+    fusion_temperature: float = Field(1.0, gt=0, description="as `temperature`, in a fusion")
 
     network: str = Field(
         "", description="simulated links: fibre, lte, 3g, lora or a mix `fibre:0.2 lte:0.5 3g:0.3`; empty is off"
@@ -284,10 +300,13 @@ class RunConfig(BaseModel):
                 self.evaluate_on == "validation" and not self.validation_size
             ),
             "static-batch-norm needs images at the server to measure on: set proxy-size or server-labels": (
-                self.static_batch_norm and self.proxy_size < 2 and self.server_labels < 2
+                self.static_batch_norm and self.held_out_sizes["proxy_size"] < 2 and self.server_labels < 2
             ),
             "a teacher needs proxy-size and validation-size above 0, or set teacher to none": (
                 self.teacher != "none" and not (self.proxy_size and self.validation_size)
+            ),
+            "fusion-every needs proxy-size and validation-size above 0, or set it to 0": (
+                self.fusion_every and not (self.proxy_size and self.validation_size)
             ),
             "student-export and student-prune need a student: set teacher to global or ensemble": (
                 self.teacher == "none" and (self.student_export or self.student_prune > 0)
@@ -345,6 +364,15 @@ class RunConfig(BaseModel):
     def weight_key(self) -> str:
         """The metric of a client's reply that is its weight."""
         return {"examples": "num-examples", "confident": "trusted-examples"}[self.weight_by]
+
+    @property
+    def held_out_sizes(self) -> dict[str, int]:
+        """What the server keeps of the training images, as `hold_out` takes it."""
+        return {
+            "validation_size": self.validation_size,
+            "proxy_size": 0 if self.proxy_dataset else self.proxy_size,
+            "server_labels": self.server_labels,
+        }
 
     @property
     def last_prune_round(self) -> int:

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from fedcomp.config import FLIP_OK_KEY, IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, RunConfig
 from fedcomp.data import hold_out, load_dataset
-from fedcomp.distillation import EnsembleTeacher
 from fedcomp.errors import RunError
 from fedcomp.flower import (
     NO_CODEC,
@@ -35,9 +34,10 @@ from fedcomp.training import evaluate, resolve_compute
 from fedcomp.wire import FrameLimits
 from server.arrivals import wait_for_clients
 from server.pseudo_labels import PseudoLabelTally
-from server.refinement import Refinement
+from server.refinement import Refinement, in_turn
 from server.strategies import build_strategy
 from server.student import make_student
+from server.teaching import Teaching
 
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord, Context
@@ -58,30 +58,21 @@ def main(grid: Grid, context: Context) -> None:
     if logs := LogSettings.from_environment():
         configure_logging(logs, run=config.name)
     train, test = load_dataset(config.dataset, config.data_dir)
-    held_out = hold_out(
-        train,
-        validation_size=config.validation_size,
-        proxy_size=config.proxy_size,
-        server_labels=config.server_labels,
-        seed=config.seed,
-    )
+    held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
     if config.evaluate_on == "validation":
         test = held_out.validation
     build = partial(build_model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
     model = build(config.model)
     initial = get_weights(model)
     config = config.as_begun() if config.resume else resolve_compute(config, model, train)
-    ensemble = None
-    if config.teacher == "ensemble":
-        ensemble = EnsembleTeacher(build(config.model), held_out.proxy, held_out.validation)
-    refine = Refinement.of(config, model, held_out)
+    teaching = Teaching(config, build(config.model), held_out)
+    refine = in_turn(teaching.fuse if config.fusion_every else None, Refinement.of(config, model, held_out))
     pseudo_labels = PseudoLabelTally(train.num_classes)
     rounds: list[RoundTraffic] = []
 
     def take(server_round: int, update: AcceptedUpdate) -> None:
         pseudo_labels.add(update.metrics)
-        if ensemble and server_round == config.num_server_rounds:
-            ensemble.add(update.client_model())
+        teaching.hear(server_round, update)
 
     def finish_round(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         metrics: dict[str, int | float | list[int] | list[float]] = {}
@@ -153,8 +144,8 @@ def main(grid: Grid, context: Context) -> None:
                 config,
                 build=build,
                 global_model=model,
-                ensemble=ensemble,
-                proxy=held_out.proxy,
+                ensemble=teaching.ensemble if config.teacher == "ensemble" else None,
+                proxy=teaching.proxy or teaching.make_proxy(final),
                 validation=held_out.validation,
                 test=test,
                 folder=folder.path / "student",

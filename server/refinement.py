@@ -22,11 +22,17 @@ from fedcomp.training import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
     from torch import nn
 
     from fedcomp.config import RunConfig
     from fedcomp.data import HeldOut
     from fedcomp.types import Model
+
+    Refine: TypeAlias = Callable[[int, Model], Model]
+    """A round's number and model in, the model that it ends with out."""
 
 
 class Refinement:
@@ -82,3 +88,15 @@ def prune_gradually(config: RunConfig, server_round: int, weights: Model) -> Mod
     """Return the global model with as many zeros as the schedule asks for after this round; clients keep them."""
     ratio = cubic_sparsity(server_round, start=config.prune_from, end=config.last_prune_round, final=config.prune_ratio)
     return prune_smallest(weights, ratio)
+
+
+def in_turn(*steps: Refine | None) -> Refine | None:
+    """Return what does all steps that there are, one after the other; None if there is none."""
+    asked = [step for step in steps if step]
+
+    def refine(server_round: int, weights: Model) -> Model:
+        for step in asked:
+            weights = step(server_round, weights)
+        return weights
+
+    return refine if asked else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from fedcomp.distillation import GlobalTeacher
+from fedcomp.distillation import GlobalTeacher, features
 from fedcomp.errors import UsageError
 from fedcomp.student import Lesson, StudentSettings, export_student, load_student, save_student, train_student
 from fedcomp.training import evaluate
@@ -42,7 +42,8 @@ def make_student(
     """
     use_ensemble = ensemble is not None and ensemble.num_teachers > 0
     teacher: Teacher = ensemble if use_ensemble and ensemble else GlobalTeacher(global_model, proxy)
-    lesson = Lesson("ensemble" if use_ensemble else "global", teacher.logits(), proxy, validation, test)
+    hints = features(global_model, proxy.images) if config.hint_weight else None
+    lesson = Lesson("ensemble" if use_ensemble else "global", teacher.logits(), proxy, validation, test, hints)
     settings = StudentSettings.of(config)
     student = build(config.student_model)
     report = train_student(student, lesson, settings)

@@ -95,13 +95,7 @@ TABLES: Mapping[str, Table] = {
 def train_on_labels_only(config: RunConfig) -> None:
     """Do what the server of a run does to its model in all rounds, without what clients send; write a run's folder."""
     train, test = load_dataset(config.dataset, config.data_dir)
-    held_out = hold_out(
-        train,
-        validation_size=config.validation_size,
-        proxy_size=config.proxy_size,
-        server_labels=config.server_labels,
-        seed=config.seed,
-    )
+    held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
     model = build_model(config.model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
     refine = Refinement(config, model, held_out)
     weights: Model = get_weights(model)

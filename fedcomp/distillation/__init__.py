@@ -3,6 +3,7 @@
 from fedcomp.distillation.distill import DistillReport, DistillSettings, distill, distillation_loss
 from fedcomp.distillation.generator import GeneratorSettings, generate_proxy
 from fedcomp.distillation.hints import features
+from fedcomp.distillation.proxy import fit_images, proxy_images
 from fedcomp.distillation.teachers import EnsembleTeacher, GlobalTeacher, Teacher
 
 __all__ = [
@@ -15,5 +16,7 @@ __all__ = [
     "distill",
     "distillation_loss",
     "features",
+    "fit_images",
     "generate_proxy",
+    "proxy_images",
 ]

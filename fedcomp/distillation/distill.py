@@ -192,19 +192,6 @@ def _sgd(parameters: Iterable[Tensor], learning_rate: float) -> torch.optim.Opti
 _OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], torch.optim.Optimizer]] = {"adam": _adam, "sgd": _sgd}
 
 
-def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    r"""Return ``T^2 * KL(softmax(teacher / T) || softmax(student / T))``, the mean over images.
-
-    Args:
-        student_logits: (B, K).
-        teacher_logits: (B, K).
-        temperature: Above 0.
-    """
-    predictions = F.log_softmax(student_logits / temperature, dim=1)
-    targets = F.log_softmax(teacher_logits / temperature, dim=1)
-    return temperature**2 * F.kl_div(predictions, targets, reduction="batchmean", log_target=True)
-
-
 def _batches_without_rest(count: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
     """Cut a permutation into equal batches, at least one: BatchNorm can't train on a rest of one image."""
     order = torch.randperm(count, generator=generator)

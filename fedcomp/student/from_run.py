@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
-from fedcomp.distillation import GlobalTeacher
+from fedcomp.distillation import GlobalTeacher, features, proxy_images
 from fedcomp.errors import DataError, UsageError
 from fedcomp.files import read_tensors
 from fedcomp.models import build_model, set_weights
@@ -50,13 +50,14 @@ def student_from_run(
     config = RunConfig.from_mapping({**begun, "teacher": "global", **changes})
     settings = StudentSettings.of(config)
     train, test = load_dataset(config.dataset, config.data_dir)
-    held_out = hold_out(train, validation_size=config.validation_size, proxy_size=config.proxy_size, seed=config.seed)
+    held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
     build = partial(build_model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
     student, teacher = build(config.student_model), build(config.model)
     set_weights(teacher, read_tensors(run / "model.safetensors"))
-    logits = GlobalTeacher(teacher, held_out.proxy).logits()
-    lesson = Lesson("global", logits, held_out.proxy, held_out.validation, test)
-    note(f"distill {config.student_model} on {len(held_out.proxy)} images, {config.distill_epochs} epochs")
+    proxy = proxy_images(config, held_out.proxy, teacher)
+    hints = features(teacher, proxy.images) if config.hint_weight else None
+    lesson = Lesson("global", GlobalTeacher(teacher, proxy).logits(), proxy, held_out.validation, test, hints)
+    note(f"distill {config.student_model} on {len(proxy)} images, {config.distill_epochs} epochs")
     report = train_student(student, lesson, settings)
     note(f"{report.best_accuracy:.1%} on the validation set")
     facts = {key: summary[key] for key in RUN_FACTS if key in summary}

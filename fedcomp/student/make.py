@@ -64,7 +64,12 @@ class StudentSettings:
             epochs=config.distill_epochs,
             batch_size=config.distill_batch_size,
             learning_rate=config.distill_learning_rate,
+            optimizer=config.distill_optimizer,
             temperature=config.temperature,
+            final_temperature=config.final_temperature,
+            hard_weight=config.hard_label_weight,
+            hint_weight=config.hint_weight,
+            patience=config.distill_patience,
         )
         return cls(
             model=config.student_model,
@@ -85,6 +90,7 @@ class Lesson:
         proxy: Unlabelled; learning and calibration.
         validation: Labelled; all decisions.
         test: Labelled; the figures of the card, and nothing else.
+        hints: (N, D), the teacher's features of the proxy images; None where they are not used.
     """
 
     taught_by: str
@@ -92,6 +98,7 @@ class Lesson:
     proxy: ImageDataset
     validation: ImageDataset
     test: ImageDataset
+    hints: Tensor | None = None
 
 
 def train_student(student: nn.Module, lesson: Lesson, settings: StudentSettings) -> DistillReport:
@@ -99,7 +106,15 @@ def train_student(student: nn.Module, lesson: Lesson, settings: StudentSettings)
 
     def teach(model: nn.Module, how: DistillSettings) -> DistillReport:
         with memory_format(model, "channels-last"):
-            return distill(model, lesson.teacher_logits, lesson.proxy, lesson.validation, how, seed=settings.seed)
+            return distill(
+                model,
+                lesson.teacher_logits,
+                lesson.proxy,
+                lesson.validation,
+                how,
+                seed=settings.seed,
+                hints=lesson.hints,
+            )
 
     report = teach(student, settings.distill)
     if settings.prune_ratio:
