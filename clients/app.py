@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-import copy
 import functools
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from flwr.app import Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from clients.data import DataFacts, client_data, client_name, shared_data
-from fedcomp.config import RESOLVED_KEYS, RunConfig
+from clients.features import keeps_features, remembered_features
+from clients.memory import GRADIENT_KEY, LOCAL_LAYERS_KEY, recall, remember
+from clients.personal import personal_metrics
+from fedcomp.config import FROZEN_KEY, PARTICIPANTS_KEY, RESOLVED_KEYS, RunConfig
+from fedcomp.data import hold_out_own
 from fedcomp.flower import compression_mod, keep_state_mod, to_array_record, to_model
-from fedcomp.models import build_model, get_weights, set_weights
+from fedcomp.models import BackboneClassifier, PartialModel, get_weights, set_weights
 from fedcomp.seeding import derive_seed
 from fedcomp.training import (
+    Batch,
     Compute,
+    Dynamic,
     LocalSettings,
     ObjectiveSettings,
     image_views,
     keep_zeros,
     make_objective,
     train_locally,
+    train_on_batches,
 )
 
 if TYPE_CHECKING:
     from flwr.app import Context
-    from torch import nn
 
+    from fedcomp.data import ClientData
+    from fedcomp.training import Regularizer
     from fedcomp.types import Model
 
 
@@ -36,7 +43,7 @@ def initial_model(message: Message, context: Context) -> Model:
     """Build the model that the run begins with: the configuration and the server's facts say all that decides it."""
     config = RunConfig.from_mapping(context.run_config)
     (instructions,) = message.content.config_records.values()
-    return get_weights(untrained_model(config.model, DataFacts.of(instructions), config.seed))
+    return untrained_model(config, DataFacts.of(instructions)).shared_weights()
 
 
 app = ClientApp(mods=[keep_state_mod(), compression_mod(initial=initial_model)])
@@ -49,28 +56,78 @@ def train(message: Message, context: Context) -> Message:
     resolved = {key: instructions[key] for key in RESOLVED_KEYS if key in instructions}
     config = RunConfig.from_mapping({**context.run_config, **resolved})
     facts, server_round = DataFacts.of(instructions), cast("int", instructions["server-round"])
-    data = client_data(config, facts, context)
-    model = copy.deepcopy(untrained_model(config.model, facts, config.seed))
-    set_weights(model, to_model(arrays))
+    data, own = client_data(config, facts, context), None
+    model = untrained_model(config, facts).copy()
+    model.check_frozen(cast("int", instructions.get(FROZEN_KEY, 0)))
+    model.set_shared(to_model(arrays))
+    model.module.to(config.device)
     if config.prune_ratio:
-        keep_zeros(model)
-    objective = make_objective(ObjectiveSettings.of(config), image_views(config, facts.flip_ok), facts.num_classes)
+        keep_zeros(model.module)
+    if config.local_layers:
+        data, own = hold_out_own(
+            data, share=config.personal_share, seed=derive_seed(config.seed, "personal", client_name(context))
+        )
+        if kept := recall(context.state, LOCAL_LAYERS_KEY):
+            set_weights(model.module, kept, model.parts.local)
+    dynamic = None
+    if config.strategy == "feddyn":
+        dynamic = Dynamic(model.shared_parameters(), config.dyn_alpha, recall(context.state, GRADIENT_KEY))
     seed = derive_seed(config.seed, server_round, client_name(context))
-    settings = LocalSettings.of(config, Compute(config.precision, config.memory_format), server_round=server_round)
-    metrics = train_locally(model, data, settings, objective=objective, seed=seed)
-    content = RecordDict({"arrays": to_array_record(get_weights(model)), "metrics": MetricRecord({**metrics})})
+    metrics = train_model(model, data, config, context.state, server_round, seed, dynamic)
+    if own:
+        metrics |= personal_metrics(model.module, own)
+        remember(context.state, LOCAL_LAYERS_KEY, get_weights(model.module, model.parts.local))
+    if dynamic:
+        metrics[PARTICIPANTS_KEY] = 1.0
+        remember(context.state, GRADIENT_KEY, dynamic.next_gradient())
+    content = RecordDict({"arrays": to_array_record(model.shared_weights()), "metrics": MetricRecord({**metrics})})
     return Message(content, reply_to=message)
+
+
+def train_model(
+    model: PartialModel,
+    data: ClientData,
+    config: RunConfig,
+    state: RecordDict,
+    server_round: int,
+    seed: int,
+    regularizer: Regularizer | None,
+) -> dict[str, Any]:
+    """Train on images, or the head alone on the features that a frozen backbone once made of them."""
+    views = image_views(config, data.labelled.flip_ok)
+    objective = make_objective(ObjectiveSettings.of(config), views, data.labelled.num_classes)
+    settings = LocalSettings.of(config, Compute(config.precision, config.memory_format), server_round=server_round)
+    network = model.module
+    if keeps_features(config, model) and isinstance(network, BackboneClassifier):
+        features = remembered_features(network, model.frozen_fingerprint, data.labelled, state)
+        nothing = Batch(features.inputs[:0], features.labels[:0])
+        return train_on_batches(
+            network.head, features, nothing, settings, objective=objective, seed=seed, regularizer=regularizer
+        )
+    return train_locally(network, data, settings, objective=objective, seed=seed, regularizer=regularizer)
 
 
 def warm_up(config: RunConfig) -> None:
     """Do what every process would do before its first client; a simulation does it once, before it forks them."""
     data = shared_data(config, 0, config.num_clients).labelled
     facts = DataFacts(data.image_shape, data.num_classes, data.flip_ok)
-    model = untrained_model(config.model, facts, config.seed)
-    torch.optim.SGD(model.parameters(), config.learning_rate)  # a process's first optimizer loads much of torch
+    model = untrained_model(config, facts)
+    torch.optim.SGD(model.module.parameters(), config.learning_rate)  # a process's first optimizer loads much of torch
+
+
+def untrained_model(config: RunConfig, facts: DataFacts) -> PartialModel:
+    """Build the model, once a process: clients train copies, because drawing weights takes longer than copying them."""
+    return _build(config.model, facts, config.seed, config.frozen, config.local_layers, config.objective == "simsiam")
 
 
 @functools.lru_cache(maxsize=1)
-def untrained_model(name: str, facts: DataFacts, seed: int) -> nn.Module:
-    """Build the model, once a process: clients train copies, because drawing weights takes longer than copying them."""
-    return build_model(name, image_shape=facts.image_shape, num_classes=facts.num_classes, seed=seed)
+def _build(name: str, facts: DataFacts, seed: int, frozen: str, local: str, is_pretraining: bool) -> PartialModel:
+    return PartialModel.build(
+        name,
+        image_shape=facts.image_shape,
+        num_classes=facts.num_classes,
+        seed=seed,
+        frozen=frozen,
+        local=local,
+        is_pretraining=is_pretraining,
+    )

@@ -24,6 +24,14 @@ RESOLVED_KEYS = ("precision", "memory-format")
 """What the server measures once where it says ``auto``, and then orders from every client."""
 IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, FLIP_OK_KEY = "image-shape", "num-classes", "flip-ok"
 """What the server tells its clients of the data: one with data of its own can not know how many classes there are."""
+FROZEN_KEY = "frozen-fingerprint"
+"""The server's word on the tensors that both ends have: what is trained on top of others would be of no use."""
+PARTICIPANTS_KEY, PERSONAL_ACCURACY_KEY, PERSONAL_EXAMPLES_KEY = (
+    "participants",
+    "personal-accuracy",
+    "personal-examples",
+)
+"""What clients report: 1, for means in which all have the same say; how good their own models are, and on how much."""
 _RESUME_KEYS = ("out-dir", "resume", "data-dir", "frame-keys", "client-timeout", "round-timeout", "client-wait")
 """What may change when a run is resumed: where things are, and how patient it is."""
 
@@ -108,12 +116,26 @@ class RunConfig(BaseModel):
     momentum: float = Field(0.9, ge=0, lt=1, description="of the clients' SGD")
     weight_decay: float = Field(5e-4, ge=0, description="of the clients")
     proximal_mu: float = Field(0.0, ge=0, description="FedProx's pull towards the global model; 0 is off")
+    dyn_alpha: float = Field(0.1, gt=0, description="of strategy feddyn: how strongly clients are held together")
+    frozen: str = Field(
+        "", description="patterns of tensors' names, comma-separated: they neither train nor travel (`backbone.*`)"
+    )
+    local_layers: str = Field(
+        "", description="patterns, too: these train, and stay at their client, as in FedPer (`head.*`)"
+    )
+    personal_share: float = Field(
+        0.2, gt=0, lt=1, description="share of its labelled images that a client with local-layers is measured on"
+    )
+    cache_features: bool = Field(
+        True, description="clients keep what a frozen backbone makes of images that are not augmented"
+    )
     max_grad_norm: float = Field(0.0, ge=0, description="gradients are clipped to it; 0 is off")
     static_batch_norm: bool = Field(
         False, description="BatchNorm statistics are no part of training: the server measures them on images of its own"
     )
-    objective: Literal["supervised", "pseudo-label", "fixmatch", "freematch", "uda", "mean-teacher"] = Field(
-        "fixmatch", description="what clients minimize: a choice of the parts that follow"
+    objective: Literal["supervised", "pseudo-label", "fixmatch", "freematch", "uda", "mean-teacher", "simsiam"] = Field(
+        "fixmatch",
+        description="what clients minimize: a choice of the parts that follow; simsiam pretrains without any label",
     )
     pseudo_labels: Literal["auto", "live", "teacher", "broadcast"] = Field(
         "auto", description="who guesses: the model in training, the received one, or that one once a round"
@@ -153,8 +175,8 @@ class RunConfig(BaseModel):
     fine_tune_batch_size: int = Field(32, ge=1, description="labelled images a step of these")
     fine_tune_learning_rate: float = Field(0.02, gt=0, description="of these, on the clients' schedule")
 
-    strategy: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"] = Field(
-        "fedavg", description="Flower strategy that takes the server's step"
+    strategy: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "feddyn"] = Field(
+        "fedavg", description="Flower strategy that takes the server's step, or feddyn"
     )
     server_learning_rate: float = Field(1.0, gt=0, description="of the strategy; fedavg has none")
     server_momentum: float = Field(0.0, ge=0, lt=1, description="of fedavgm")
@@ -273,8 +295,30 @@ class RunConfig(BaseModel):
             f"server-momentum is for strategy fedavgm only, but strategy is {self.strategy}: set one of them": (
                 self.server_momentum and self.strategy != "fedavgm"
             ),
-            "server-learning-rate has no effect on strategy fedavg: leave it at 1, or set another strategy": (
-                self.server_learning_rate != 1 and self.strategy == "fedavg"
+            f"server-learning-rate has no effect on strategy {self.strategy}: leave it at 1, or set another one": (
+                self.server_learning_rate != 1 and self.strategy in ("fedavg", "feddyn")
+            ),
+            "strategy feddyn has a pull towards the global model of its own: set proximal-mu to 0": (
+                self.proximal_mu and self.strategy == "feddyn"
+            ),
+            "objective simsiam trains no classifier: set teacher to none, fine-tune-epochs to 0, no local-layers": (
+                self.objective == "simsiam"
+                and (self.teacher != "none" or bool(self.local_layers or self.fine_tune_epochs))
+            ),
+            "objective simsiam is measured by a linear probe at the server: set server-labels": (
+                self.objective == "simsiam" and not self.server_labels
+            ),
+            "with local-layers the server has no whole model to train: set fine-tune-epochs to 0": (
+                self.local_layers and self.fine_tune_epochs
+            ),
+            "static-batch-norm measures all layers anew, frozen ones too: set one of them": (
+                self.static_batch_norm and self.frozen
+            ),
+            "strategy feddyn gives all clients the same weight: set weight-by to examples": (
+                self.strategy == "feddyn" and self.weight_by != "examples"
+            ),
+            "with local-layers the server has no whole model to teach: set teacher to none, and fusion-every to 0": (
+                self.local_layers and (self.teacher != "none" or self.fusion_every > 0)
             ),
             f"objective {self.objective} needs unlabelled images, but label-fraction is 1: set it to supervised": (
                 self.objective != "supervised" and self.label_fraction == 1 and self.labels_at == "clients"
@@ -286,7 +330,7 @@ class RunConfig(BaseModel):
                 self.labels_at == "server" and not (self.server_labels and self.fine_tune_epochs)
             ),
             "server-labels and fine-tune-epochs need each other: set both, or leave both at 0": (
-                bool(self.server_labels) != bool(self.fine_tune_epochs)
+                self.objective != "simsiam" and bool(self.server_labels) != bool(self.fine_tune_epochs)
             ),
             "objective supervised has no pseudo-labels, threshold, mix-weight, fairness-weight or weight-by": (
                 self.objective == "supervised"

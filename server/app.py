@@ -10,7 +10,7 @@ from flwr.app import ConfigRecord, MetricRecord
 from flwr.serverapp import ServerApp
 from rich.console import Console
 
-from fedcomp.config import FLIP_OK_KEY, IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, RunConfig
+from fedcomp.config import FLIP_OK_KEY, FROZEN_KEY, IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.errors import RunError
 from fedcomp.flower import (
@@ -26,13 +26,15 @@ from fedcomp.flower import (
     to_model,
 )
 from fedcomp.forking import die_with_parent
-from fedcomp.models import build_model, get_weights, set_weights
+from fedcomp.models import build_model, get_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
 from fedcomp.reporting.logs import LogSettings, configure_logging
 from fedcomp.student import RUN_FACTS
-from fedcomp.training import evaluate, resolve_compute
+from fedcomp.training import resolve_compute
 from fedcomp.wire import FrameLimits
 from server.arrivals import wait_for_clients
+from server.measuring import Accuracy, LinearProbe, global_model
+from server.personal import PersonalAccuracy
 from server.pseudo_labels import PseudoLabelTally
 from server.refinement import Refinement, in_turn
 from server.strategies import build_strategy
@@ -62,27 +64,29 @@ def main(grid: Grid, context: Context) -> None:
     if config.evaluate_on == "validation":
         test = held_out.validation
     build = partial(build_model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
-    model = build(config.model)
-    initial = get_weights(model)
-    config = config.as_begun() if config.resume else resolve_compute(config, model, train)
-    teaching = Teaching(config, build(config.model), held_out)
+    model = global_model(config, train)
+    initial = model.shared_weights()
+    config = config.as_begun() if config.resume else resolve_compute(config, model.module, train)
+    is_probed = config.objective == "simsiam"
+    measured = LinearProbe(model, held_out.labelled, test) if is_probed else Accuracy(model, test)
+    personal, pseudo_labels = PersonalAccuracy(), PseudoLabelTally(train.num_classes)
+    teaching = Teaching(config, model, held_out)
     refine = in_turn(teaching.fuse if config.fusion_every else None, Refinement.of(config, model, held_out))
-    pseudo_labels = PseudoLabelTally(train.num_classes)
     rounds: list[RoundTraffic] = []
 
     def take(server_round: int, update: AcceptedUpdate) -> None:
+        personal.add(update.metrics)
         pseudo_labels.add(update.metrics)
         teaching.hear(server_round, update)
 
     def finish_round(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-        metrics: dict[str, int | float | list[int] | list[float]] = {}
+        metrics = dict[str, float]()
         if is_evaluated(config, server_round):
-            set_weights(model, to_model(arrays))
-            evaluation = evaluate(model, test)
-            metrics = {"accuracy": evaluation.accuracy, "loss": evaluation.loss}
+            model.set_shared(to_model(arrays))
+            metrics = measured.measure()
         if rounds:  # Flower calls this once before the first round
-            recorder.record(rounds.pop(), metrics | pseudo_labels.take())
-        return MetricRecord(metrics) if metrics else None
+            recorder.record(rounds.pop(), metrics | personal.take() | pseudo_labels.take())
+        return MetricRecord({**metrics}) if metrics else None
 
     dense_bytes = num_bytes(to_array_record(initial))
     strategy = CompressedStrategy(
@@ -122,13 +126,13 @@ def main(grid: Grid, context: Context) -> None:
             to_array_record(refine(0, initial) if refine and is_new else initial),
             num_rounds=config.num_server_rounds,
             timeout=config.round_seconds,
-            train_config=ConfigRecord({**config.resolved(), **data_facts(train)}),
+            train_config=ConfigRecord({**config.resolved(), **data_facts(train), FROZEN_KEY: model.frozen_fingerprint}),
             evaluate_fn=finish_round,
         )
         if not recorder.num_accepted:
             raise RunError(f"no update of any client could be used; the last one: {recorder.last_complaint}")
-        final = to_model(result.arrays)
-        set_weights(model, final)
+        model.set_shared(to_model(result.arrays))
+        final = get_weights(model.module, (*model.parts.frozen, *model.parts.shared))
         folder.save_model(final)
         facts = {
             "name": config.name,
@@ -136,6 +140,8 @@ def main(grid: Grid, context: Context) -> None:
             "codec": strategy.codec,
             "downlink": str(strategy.downlink.codec) if strategy.downlink else NO_CODEC,
             "num_parameters": sum(values.size for values in final.values()),
+            "personal_accuracy": personal.last,
+            "num_sent_parameters": sum(values.size for values in initial.values()),
         }
         student = {}
         if config.teacher != "none":
@@ -143,9 +149,9 @@ def main(grid: Grid, context: Context) -> None:
             student = make_student(
                 config,
                 build=build,
-                global_model=model,
+                global_model=model.module,
                 ensemble=teaching.ensemble if config.teacher == "ensemble" else None,
-                proxy=teaching.proxy or teaching.make_proxy(final),
+                proxy=teaching.proxy or teaching.make_proxy(model.shared_weights()),
                 validation=held_out.validation,
                 test=test,
                 folder=folder.path / "student",
@@ -171,7 +177,12 @@ def open_folder(config: RunConfig) -> RunFolder:
 
 
 def is_evaluated(config: RunConfig, server_round: int) -> bool:
-    """Tell whether the global model is measured after this round; it always is after the last ten."""
+    """Tell whether the global model is measured after this round; it always is after the last ten.
+
+    Where layers are local there is no global model to measure: clients measure their own.
+    """
+    if config.local_layers:
+        return False
     return server_round % config.evaluate_every == 0 or server_round > config.num_server_rounds - 10
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fedcomp.data import label_all
-from fedcomp.models import get_weights, set_weights
 from fedcomp.seeding import derive_seed
 from fedcomp.student import cubic_sparsity, prune_smallest
 from fedcomp.training import (
@@ -25,10 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from torch import nn
-
     from fedcomp.config import RunConfig
     from fedcomp.data import HeldOut
+    from fedcomp.models import PartialModel
     from fedcomp.types import Model
 
     Refine: TypeAlias = Callable[[int, Model], Model]
@@ -47,8 +44,8 @@ class Refinement:
         held_out: The server's images.
     """
 
-    def __init__(self, config: RunConfig, model: nn.Module, held_out: HeldOut) -> None:
-        self._config, self._model = config, copy.deepcopy(model)
+    def __init__(self, config: RunConfig, model: PartialModel, held_out: HeldOut) -> None:
+        self._config, self._model = config, model.copy()
         labelled = held_out.labelled
         self._data = label_all(labelled)
         self._measured_on = held_out.proxy if len(held_out.proxy) >= 2 else labelled
@@ -56,22 +53,23 @@ class Refinement:
         self._objective = make_objective(settings, image_views(config, labelled.flip_ok), labelled.num_classes)
 
     @classmethod
-    def of(cls, config: RunConfig, model: nn.Module, held_out: HeldOut) -> Refinement | None:
+    def of(cls, config: RunConfig, model: PartialModel, held_out: HeldOut) -> Refinement | None:
         """Return the refinement that a configuration asks for, None if it asks for none."""
         asked = config.fine_tune_epochs or config.prune_ratio or config.static_batch_norm
         return cls(config, model, held_out) if asked else None
 
     def __call__(self, server_round: int, weights: Model) -> Model:
         """Return the refined model; round 0 is before the first one."""
-        set_weights(self._model, weights)
+        self._model.set_shared(weights)
+        module = self._model.module
         if self._config.fine_tune_epochs:
             seed = derive_seed(self._config.seed, server_round, "server")
-            train_locally(self._model, self._data, self._settings(server_round), objective=self._objective, seed=seed)
+            train_locally(module, self._data, self._settings(server_round), objective=self._objective, seed=seed)
         if self._config.prune_ratio:
-            set_weights(self._model, prune_gradually(self._config, server_round, get_weights(self._model)))
+            self._model.set_shared(prune_gradually(self._config, server_round, self._model.shared_weights()))
         if self._config.static_batch_norm:
-            measure_statistics(self._model, to_images(self._measured_on.images).to(self._config.device))
-        return get_weights(self._model)
+            measure_statistics(module, to_images(self._measured_on.images).to(self._config.device))
+        return self._model.shared_weights()
 
     def _settings(self, server_round: int) -> LocalSettings:
         config = self._config

@@ -1,4 +1,4 @@
-"""Flower's strategies by name."""
+"""Strategies by name: Flower's, and FedDyn."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi, Strategy
+
+from server.feddyn import FedDyn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +28,7 @@ def build_strategy(config: RunConfig) -> Strategy:
         "fedadam": partial(FedAdam, eta=rate),
         "fedyogi": partial(FedYogi, eta=rate),
         "fedadagrad": partial(FedAdagrad, eta=rate),
+        "feddyn": partial(FedDyn, num_clients=config.num_clients),
     }
     return strategies[config.strategy](
         fraction_train=config.fraction_train,

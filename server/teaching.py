@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fedcomp.distillation import DistillSettings, EnsembleTeacher, distill, proxy_images
-from fedcomp.models import get_weights, set_weights
+from fedcomp.models import get_weights
 from fedcomp.seeding import derive_seed
 from fedcomp.training import memory_format
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from fedcomp.config import RunConfig
     from fedcomp.data import HeldOut, ImageDataset
     from fedcomp.flower import AcceptedUpdate
+    from fedcomp.models import PartialModel
     from fedcomp.types import Model
 
 
@@ -23,12 +22,12 @@ class Teaching:
 
     Args:
         config: The run.
-        model: Of the clients' architecture; overwritten with each client's weights.
+        model: Of the run's architecture; left as it is.
         held_out: The server's images.
     """
 
-    def __init__(self, config: RunConfig, model: nn.Module, held_out: HeldOut) -> None:
-        self._config, self._model, self._held_out = config, model, held_out
+    def __init__(self, config: RunConfig, model: PartialModel, held_out: HeldOut) -> None:
+        self._config, self._model, self._held_out = config, model.copy(), held_out
         self._heard = 0
         self.ensemble: EnsembleTeacher | None = None
         self.proxy: ImageDataset | None = None
@@ -40,13 +39,14 @@ class Teaching:
         if self.ensemble is None or self._heard != server_round:
             self._heard, self.proxy = server_round, self.make_proxy(update.base)
             average = self._config.teacher_average
-            self.ensemble = EnsembleTeacher(self._model, self.proxy, self._held_out.validation, average=average)
-        self.ensemble.add(update.client_model())
+            self.ensemble = EnsembleTeacher(self._model.module, self.proxy, self._held_out.validation, average=average)
+        frozen = get_weights(self._model.module, self._model.parts.frozen)
+        self.ensemble.add({**frozen, **update.client_model()})
 
     def make_proxy(self, weights: Model) -> ImageDataset:
         """Return the images to vote on; generated ones are made from `weights`."""
-        set_weights(self._model, weights)
-        return proxy_images(self._config, self._held_out.proxy, self._model)
+        self._model.set_shared(weights)
+        return proxy_images(self._config, self._held_out.proxy, self._model.module)
 
     def fuse(self, server_round: int, weights: Model) -> Model:
         """Distill the round's clients into their average every `fusion_every` rounds; keep that if it is better.
@@ -66,11 +66,12 @@ class Teaching:
             learning_rate=config.fusion_learning_rate,
             temperature=config.fusion_temperature,
         )
-        set_weights(self._model, weights)
-        with memory_format(self._model, "channels-last"):
+        self._model.set_shared(weights)
+        module = self._model.module
+        with memory_format(module, "channels-last"):
             seed = derive_seed(config.seed, server_round, "fusion")
-            distill(self._model, ensemble.logits(), self.proxy, self._held_out.validation, settings, seed=seed)
-        return get_weights(self._model)
+            distill(module, ensemble.logits(), self.proxy, self._held_out.validation, settings, seed=seed)
+        return self._model.shared_weights()
 
     def _teaches_in(self, server_round: int) -> bool:
         is_last = server_round == self._config.num_server_rounds

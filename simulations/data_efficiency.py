@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
-from fedcomp.models import build_model, get_weights, set_weights
+from fedcomp.models import get_weights
 from fedcomp.reporting import RunFolder, RunHistory, mean_and_spread
 from fedcomp.simulation.grid_of_runs import GridOfRuns
 from fedcomp.training import evaluate
+from server.measuring import global_model
 from server.refinement import Refinement
 
 if TYPE_CHECKING:
@@ -96,19 +97,19 @@ def train_on_labels_only(config: RunConfig) -> None:
     """Do what the server of a run does to its model in all rounds, without what clients send; write a run's folder."""
     train, test = load_dataset(config.dataset, config.data_dir)
     held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
-    model = build_model(config.model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
+    model = global_model(config, train)
     refine = Refinement(config, model, held_out)
-    weights: Model = get_weights(model)
+    weights: Model = model.shared_weights()
     measured_on = held_out.validation if config.evaluate_on == "validation" else test
     accuracies = []
     for server_round in range(config.num_server_rounds + 1):
         weights = refine(server_round, weights)
         if server_round > config.num_server_rounds - 10:
-            set_weights(model, weights)
-            accuracies.append(evaluate(model, measured_on).accuracy)
+            model.set_shared(weights)
+            accuracies.append(evaluate(model.module, measured_on).accuracy)
     with RunFolder.create(config.out_dir, config.name) as folder:
         folder.write_config(config.to_toml())
-        folder.save_model(weights)
+        folder.save_model(get_weights(model.module))
         last10 = sum(accuracies) / len(accuracies)
         sent = {"uplink_bytes": 0, "downlink_bytes": 0, "dense_uplink_bytes": 0, "dense_downlink_bytes": 0}
         folder.write_summary({"seed": config.seed, "codec": "none", "accuracy_last10": last10, **sent})

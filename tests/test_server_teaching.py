@@ -10,7 +10,7 @@ from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.distillation import fit_images
 from fedcomp.errors import ConfigError
-from fedcomp.models import build_model, get_weights
+from fedcomp.models import PartialModel, build_model, get_weights
 from fedcomp.training import (
     Compute,
     LocalSettings,
@@ -32,6 +32,11 @@ def changed(**changes):
 
 def model(seed=0):
     return build_model("perceptron", image_shape=(1, 8, 8), num_classes=10, seed=seed)
+
+
+def teacher_of(config, held_out):
+    whole = PartialModel.build("perceptron", image_shape=(1, 8, 8), num_classes=10, seed=0)
+    return Teaching(config, whole, held_out)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +79,7 @@ def accuracy(weights, dataset):
     ("teacher", "fusion_every", "rounds"), [("ensemble", 0, [4]), ("none", 2, [2, 4]), ("none", 0, [])]
 )
 def test_clients_vote_in_the_rounds_that_teach(held_out, clients, teacher, fusion_every, rounds):
-    teaching = Teaching(changed(teacher=teacher, fusion_every=fusion_every), model(), held_out)
+    teaching = teacher_of(changed(teacher=teacher, fusion_every=fusion_every), held_out)
     voted = []
     for server_round in range(1, 5):
         for update in updates(clients):
@@ -86,21 +91,21 @@ def test_clients_vote_in_the_rounds_that_teach(held_out, clients, teacher, fusio
 
 
 def test_fusion_makes_the_average_better_and_never_worse_on_validation(held_out, clients):
-    teaching = Teaching(changed(fusion_every=2, fusion_epochs=10), model(), held_out)
+    teaching = teacher_of(changed(fusion_every=2, fusion_epochs=10), held_out)
     for update in updates(clients):
         teaching.hear(2, update)
     mean = average(clients)
     fused = teaching.fuse(2, mean)
     assert accuracy(fused, held_out.validation) >= accuracy(mean, held_out.validation)
     assert accuracy(fused, held_out.clients) > accuracy(mean, held_out.clients) - 0.02
-    again = Teaching(changed(fusion_every=2, fusion_epochs=10), model(), held_out)
+    again = teacher_of(changed(fusion_every=2, fusion_epochs=10), held_out)
     for update in updates(clients):
         again.hear(2, update)
     assert all((again.fuse(2, mean)[name] == values).all() for name, values in fused.items())
 
 
 def test_nothing_is_fused_where_nobody_voted_or_nothing_is_due(held_out, clients):
-    teaching = Teaching(changed(fusion_every=2), model(), held_out)
+    teaching = teacher_of(changed(fusion_every=2), held_out)
     mean = average(clients)
     assert teaching.fuse(2, mean) is mean
     teaching.hear(2, updates(clients)[0])
@@ -112,7 +117,7 @@ def test_proxy_images_may_be_of_another_data_set_or_of_none(held_out, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (40, 3, 16, 12), dtype=np.uint8)
     np.savez(tmp_path / "other.npz", x_train=pixels, y_train=np.arange(40) % 4, x_test=pixels, y_test=np.arange(40) % 4)
     other = changed(proxy_dataset="npz", proxy_dir=str(tmp_path / "other.npz"), proxy_size=30)
-    proxy = Teaching(other, model(), held_out).make_proxy(get_weights(model()))
+    proxy = teacher_of(other, held_out).make_proxy(get_weights(model()))
     assert proxy.images.shape == (30, 1, 8, 8)
     assert (proxy.labels == -1).all()
     assert (proxy.num_classes, proxy.flip_ok) == (10, False)

@@ -4,7 +4,7 @@ from fedcomp.data.dataset import UNLABELLED, ImageDataset
 from fedcomp.data.local import check_fits, load_local
 from fedcomp.data.partition import label_divergence, partition_labels
 from fedcomp.data.sources import load_dataset
-from fedcomp.data.splits import ClientData, HeldOut, hide_labels, hold_out, label_all, split_labelled
+from fedcomp.data.splits import ClientData, HeldOut, hide_labels, hold_out, hold_out_own, label_all, split_labelled
 
 __all__ = [
     "UNLABELLED",
@@ -14,6 +14,7 @@ __all__ = [
     "check_fits",
     "hide_labels",
     "hold_out",
+    "hold_out_own",
     "label_all",
     "label_divergence",
     "load_dataset",

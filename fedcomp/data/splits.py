@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,3 +132,21 @@ def _rank_in_class(labels: NDArray) -> NDArray:
     rank = np.empty(len(labels), np.int64)
     rank[order] = np.arange(len(labels)) - first
     return rank
+
+
+def hold_out_own(data: ClientData, *, share: float, seed: int) -> tuple[ClientData, ImageDataset]:
+    """Set a share of a client's labelled images apart, to measure on; one or more stay and, if it has two, one goes.
+
+    Args:
+        data: One client's images.
+        share: In (0, 1).
+        seed: Different for each client.
+
+    Returns:
+        What is left to train on, and what was set apart.
+    """
+    count = len(data.labelled)
+    held = min(count - 1, max(1, round(share * count))) if count > 1 else 0
+    order = derive_rng(seed, "hold-out-own").permutation(count)
+    kept = replace(data, labelled=data.labelled.take(np.sort(order[held:])))
+    return kept, data.labelled.take(np.sort(order[:held]))

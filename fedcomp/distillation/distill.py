@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from fedcomp.distillation.hints import Hints
 from fedcomp.errors import ConfigError, DataError
+from fedcomp.models import training_mode
 from fedcomp.seeding import derive_seed
 from fedcomp.training import evaluate, to_images, weak_augment
 
@@ -132,7 +133,7 @@ def distill(
             [*student.parameters(), *hinted.parameters()], settings.learning_rate
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
-        student.train()
+        training_mode(student)
         for epoch in range(1, settings.epochs + 1):
             temperature, losses = settings.temperature_in(epoch), []
             for indices in _batches_without_rest(len(images), settings.batch_size, generator):

@@ -39,9 +39,13 @@ class Feed:
 
 
 def needs_only_the_mean(inner: Strategy) -> bool:
-    """Tell whether `inner` aggregates with a stock method that starts from the weighted mean."""
+    """Tell whether `inner` aggregates with a method that starts from the weighted mean.
+
+    Some stock methods do. The class of another one says so: it has an attribute ``needs_only_the_mean = True`` of its
+    own, which a subclass with its own method does not inherit.
+    """
     owner = next(cls for cls in type(inner).__mro__ if "aggregate_train" in cls.__dict__)
-    return owner in _MEANS
+    return owner in _MEANS or bool(owner.__dict__.get("needs_only_the_mean"))
 
 
 def feed_mean(accepted: Iterable[AcceptedUpdate], base: Model, weighted_by: str) -> Feed:

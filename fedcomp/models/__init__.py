@@ -1,7 +1,24 @@
 """Models by name, and their weights as NumPy arrays."""
 
+from fedcomp.models.backbone import BackboneClassifier, split_backbone
 from fedcomp.models.narrow import narrow_to
+from fedcomp.models.partial import PartialModel
+from fedcomp.models.parts import ModelParts, freeze, training_mode
 from fedcomp.models.registry import MODELS, build_model
+from fedcomp.models.simsiam import SimSiamNetwork
 from fedcomp.models.weights import get_weights, set_weights
 
-__all__ = ["MODELS", "build_model", "get_weights", "narrow_to", "set_weights"]
+__all__ = [
+    "MODELS",
+    "BackboneClassifier",
+    "ModelParts",
+    "PartialModel",
+    "SimSiamNetwork",
+    "build_model",
+    "freeze",
+    "get_weights",
+    "narrow_to",
+    "set_weights",
+    "split_backbone",
+    "training_mode",
+]

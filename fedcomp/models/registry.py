@@ -13,6 +13,9 @@ from torch import nn
 
 from fedcomp.errors import ConfigError
 from fedcomp.models.cnn import cnn, cnn_gn, student_cnn, student_pyramid
+from fedcomp.models.efficientnet_lite0 import efficientnet_lite0
+from fedcomp.models.libraries import library_builder
+from fedcomp.models.mobilenet_v2 import mobilenet_v2
 from fedcomp.models.perceptron import perceptron
 from fedcomp.models.resnet import resnet8_gn
 from fedcomp.seeding import derive_seed
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     ModelBuilder: TypeAlias = Callable[..., nn.Module]
-    """Called with an image's shape and the number of classes."""
+    """Takes image shape and number of classes, and perhaps numbers by keyword."""
 
 MODELS: dict[str, ModelBuilder] = {
     "perceptron": perceptron,
@@ -30,17 +33,18 @@ MODELS: dict[str, ModelBuilder] = {
     "cnn": cnn,
     "student-cnn": student_cnn,
     "student-pyramid": student_pyramid,
+    "mobilenet-v2": mobilenet_v2,
+    "efficientnet-lite0": efficientnet_lite0,
 }
-_WITH_WIDTH = re.compile(r"(?P<name>[\w-]+)\(width=(?P<width>\d+(\.\d*)?)\)")
-_WIDTHS = (0.05, 16.0)
+_NAME = re.compile(r"(?P<base>[^()\s]+)(?:\((?P<arguments>[^()]*)\))?")
 
 
 def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:
     """Build a model with seeded weights; the global random state is left as it was.
 
     Args:
-        name: A name of `MODELS`, as ``student-cnn(width=2)`` where it has a width, or ``package.module:callable`` with
-            the signature (image_shape, num_classes).
+        name: A name of `MODELS`, ``torchvision:NAME``, ``timm:NAME``, or ``package.module:callable`` with the signature
+            (image_shape, num_classes). Numbers may follow, as in ``mobilenet-v2(width=0.5, side=64)``.
         image_shape: Channels, height, width.
         num_classes: Size of the output.
         seed: Same seed, same weights.
@@ -48,7 +52,7 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: in
     Raises:
         ConfigError: There is no such model, or what the name leads to does not build one.
     """
-    builder = MODELS.get(name) or _with_width(name) or _import_builder(name)
+    builder = _find_builder(name)
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: it seeds every device, fork_rng restores the CPU's state only.
         torch.default_generator.manual_seed(derive_seed(seed, "model"))
@@ -58,17 +62,28 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: in
     return model
 
 
-def _with_width(text: str) -> ModelBuilder | None:
-    match = _WITH_WIDTH.fullmatch(text)
-    if not match:
-        return None
-    name, width = match["name"], float(match["width"])
-    builders = {name: builder for name, builder in MODELS.items() if "width" in inspect.signature(builder).parameters}
-    if name not in builders:
-        raise ConfigError(f"model {text!r}: {name} has no width, expected one of {', '.join(builders)}")
-    if not _WIDTHS[0] <= width <= _WIDTHS[1]:
-        raise ConfigError(f"model {text!r}: width is {width:g}, expected {_WIDTHS[0]} to {_WIDTHS[1]:g}")
-    return partial(builders[name], width=width)
+def _find_builder(name: str) -> ModelBuilder:
+    """Return the builder that a name leads to, given the name's arguments."""
+    parsed = _NAME.fullmatch(name.strip())
+    if not parsed:
+        raise ConfigError(f"model is {name!r}, expected NAME or NAME(key=number, ...)")
+    base = parsed["base"]
+    builder = MODELS.get(base) or library_builder(base) or _import_builder(base)
+    arguments = dict(_parse_argument(pair, name) for pair in (parsed["arguments"] or "").split(",") if pair.strip())
+    known = [p.name for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    if unknown := sorted(arguments.keys() - known):
+        raise ConfigError(f"model {name!r}: {base} takes no {unknown[0]}, only {', '.join(known) or 'a bare name'}")
+    return partial(builder, **arguments)
+
+
+def _parse_argument(pair: str, name: str) -> tuple[str, int | float]:
+    key, _, text = (part.strip() for part in pair.partition("="))
+    for kind in (int, float):
+        try:
+            return key, kind(text)
+        except ValueError:
+            continue
+    raise ConfigError(f"model {name!r}: {pair.strip()!r} is not of the form key=number")
 
 
 def _import_builder(name: str) -> ModelBuilder:

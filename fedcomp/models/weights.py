@@ -10,23 +10,29 @@ import torch
 from fedcomp.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import nn
 
     from fedcomp.types import Model, NDArray
 
 
-def get_weights(model: nn.Module) -> dict[str, NDArray]:
-    """Copy parameters and buffers, in ``state_dict`` order."""
-    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()}
+def get_weights(model: nn.Module, names: Iterable[str] | None = None) -> dict[str, NDArray]:
+    """Copy parameters and buffers, in ``state_dict`` order: all, or those of the given names."""
+    wanted = None if names is None else set(names)
+    tensors = model.state_dict().items()
+    return {name: t.detach().cpu().numpy().copy() for name, t in tensors if wanted is None or name in wanted}
 
 
-def set_weights(model: nn.Module, weights: Model) -> None:
-    """Load weights of exactly the model's names and shapes.
+def set_weights(model: nn.Module, weights: Model, names: Iterable[str] | None = None) -> None:
+    """Load weights of exactly the model's names and shapes, or of exactly the given ones of its names.
 
     Raises:
         DataError: Names or shapes differ.
     """
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wanted = None if names is None else set(names)
+    tensors = model.state_dict().items()
+    expected = {name: tuple(t.shape) for name, t in tensors if wanted is None or name in wanted}
     found = {name: values.shape for name, values in weights.items()}
     if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
         name = wrong[0]
@@ -34,4 +40,5 @@ def set_weights(model: nn.Module, weights: Model) -> None:
             f"weights do not fit the model in {len(wrong)} tensors, first {name!r}: "
             f"found {found.get(name, 'none')}, expected {expected.get(name, 'none')}"
         )
-    model.load_state_dict({name: torch.from_numpy(np.array(values)) for name, values in weights.items()})
+    # Not strict: what is not named stays as it is, and what is named has been compared.
+    model.load_state_dict({name: torch.from_numpy(np.array(values)) for name, values in weights.items()}, strict=False)

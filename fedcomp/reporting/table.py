@@ -16,6 +16,7 @@ _ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
     ("rounds", lambda s: str(s["rounds"])),
     ("accuracy, last round", lambda s: format_share(s["accuracy"])),
     ("accuracy, last ten rounds", lambda s: format_share(s["accuracy_last10"])),
+    ("personal accuracy", lambda s: format_share(s["personal_accuracy"])),
     ("bytes up", lambda s: format_bytes(s["uplink_bytes"])),
     ("bytes up, as float32", lambda s: format_bytes(s["dense_uplink_bytes"])),
     ("times fewer up", lambda s: format_ratio(s["dense_uplink_bytes"], s["uplink_bytes"])),

@@ -6,8 +6,17 @@ from fedcomp.training.calibration import fastest, resolve_compute
 from fedcomp.training.compute import Compute, memory_format
 from fedcomp.training.evaluation import Evaluation, evaluate, evaluate_logits, predict_logits
 from fedcomp.training.local import LocalSettings, train_locally, train_on_batches
-from fedcomp.training.objectives import Objective, ObjectiveSettings, Received, Step, make_objective
+from fedcomp.training.objectives import (
+    Objective,
+    ObjectiveSettings,
+    Received,
+    SimSiam,
+    Step,
+    make_objective,
+    output_spread,
+)
 from fedcomp.training.pseudo_labels import PseudoLabels
+from fedcomp.training.regularizers import Dynamic, Proximal, Regularizer
 from fedcomp.training.static_norm import measure_statistics, untracked_statistics
 from fedcomp.training.views import ImageViews, Views, image_views
 from fedcomp.training.zeros import keep_zeros
@@ -15,13 +24,17 @@ from fedcomp.training.zeros import keep_zeros
 __all__ = [
     "Batch",
     "Compute",
+    "Dynamic",
     "Evaluation",
     "ImageViews",
     "LocalSettings",
     "Objective",
     "ObjectiveSettings",
+    "Proximal",
     "PseudoLabels",
     "Received",
+    "Regularizer",
+    "SimSiam",
     "Step",
     "StrongPolicy",
     "Views",
@@ -33,6 +46,7 @@ __all__ = [
     "make_objective",
     "measure_statistics",
     "memory_format",
+    "output_spread",
     "predict_logits",
     "resolve_compute",
     "shuffled_batches",

@@ -61,7 +61,7 @@ def evaluate_logits(logits: Tensor, dataset: ImageDataset) -> Evaluation:
         raise DataError(f"{dataset.name}: logits of shape {tuple(logits.shape)}, expected {expected}")
     labels = torch.from_numpy(dataset.labels)
     correct = (logits.argmax(dim=1) == labels).float()
-    per_class = [correct[labels == label].mean().item() for label in range(dataset.num_classes)]
+    per_class = [correct[labels == label].mean().item() for label in range(logits.shape[1])]
     return Evaluation(
         accuracy=correct.mean().item(),
         loss=F.cross_entropy(logits, labels).item(),

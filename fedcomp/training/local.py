@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from fedcomp.errors import ConfigError, DataError
+from fedcomp.models import training_mode
 from fedcomp.seeding import derive_seed
 from fedcomp.training.batches import endless_batches, to_batch
 from fedcomp.training.compute import Compute, in_precision, memory_format, torch_threads
 from fedcomp.training.objectives import Received
+from fedcomp.training.regularizers import Proximal
 from fedcomp.training.static_norm import untracked_statistics
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from fedcomp.data import ClientData
     from fedcomp.training.batches import Batch
     from fedcomp.training.objectives import Objective
+    from fedcomp.training.regularizers import Regularizer
 
 
 _FUSED_DEVICES = ("cpu", "cuda")
@@ -87,21 +90,37 @@ class LocalSettings:
 
 
 def train_locally(
-    model: nn.Module, data: ClientData, settings: LocalSettings, *, objective: Objective, seed: int
+    model: nn.Module,
+    data: ClientData,
+    settings: LocalSettings,
+    *,
+    objective: Objective,
+    seed: int,
+    regularizer: Regularizer | None = None,
 ) -> dict[str, Any]:
     """Train `model` in place on one client's images; see `train_on_batches`."""
     labelled = to_batch(data.labelled, data.labelled.labels, settings.device)
     unlabelled = to_batch(data.unlabelled, data.hidden_labels, settings.device)
-    return train_on_batches(model, labelled, unlabelled, settings, objective=objective, seed=seed)
+    return train_on_batches(
+        model, labelled, unlabelled, settings, objective=objective, seed=seed, regularizer=regularizer
+    )
 
 
 def train_on_batches(
-    model: nn.Module, labelled: Batch, unlabelled: Batch, settings: LocalSettings, *, objective: Objective, seed: int
+    model: nn.Module,
+    labelled: Batch,
+    unlabelled: Batch,
+    settings: LocalSettings,
+    *,
+    objective: Objective,
+    seed: int,
+    regularizer: Regularizer | None = None,
 ) -> dict[str, Any]:
     """Train `model` in place on a client's examples, whatever they are.
 
     Same weights, data and seed give the same result, bit for bit, on the same machine and number of threads. The
-    weights are float32 and in the layout that they came in, whatever `settings.compute` says.
+    weights are float32 and in the layout that they came in, whatever `settings.compute` says. Parameters without
+    gradient stay as they are, and parts that are frozen as a whole compute as in evaluation.
 
     Args:
         model: Any that takes a batch's inputs.
@@ -110,6 +129,7 @@ def train_on_batches(
         settings: How.
         objective: What is minimized.
         seed: Of all randomness.
+        regularizer: A further term of the loss, of the weights alone.
 
     Returns:
         ``num-examples`` that were trained on, ``trusted-examples`` (labels and trusted guesses), each at least 1,
@@ -118,14 +138,20 @@ def train_on_batches(
     Raises:
         DataError: The client has no example that the objective can use.
     """
-    model.to(settings.device).train()
+    training_mode(model.to(settings.device))
     norms = untracked_statistics(model) if settings.static_batch_norm else contextlib.nullcontext()
     with torch_threads(settings.threads), memory_format(model, settings.compute.memory_format), norms:
-        return _train(model, labelled, unlabelled, settings, objective, seed)
+        return _train(model, labelled, unlabelled, settings, objective, seed, regularizer)
 
 
 def _train(
-    model: nn.Module, labelled: Batch, unlabelled: Batch, settings: LocalSettings, objective: Objective, seed: int
+    model: nn.Module,
+    labelled: Batch,
+    unlabelled: Batch,
+    settings: LocalSettings,
+    objective: Objective,
+    seed: int,
+    regularizer: Regularizer | None,
 ) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(derive_seed(seed, "local"))
     precision = settings.compute.precision
@@ -139,19 +165,21 @@ def _train(
         raise DataError("the client has no labelled example, and no unlabelled one that its objective could use")
     labelled_batches = endless_batches(labelled, settings.batch_size, generator)
     unlabelled_batches = endless_batches(unlabelled, unlabelled_batch_size, generator)
-    optimizer = _make_optimizer(model, settings)
-    anchors = [parameter.detach().clone() for parameter in model.parameters()] if settings.proximal_mu else []
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = _make_optimizer(parameters, settings)
+    proximal = Proximal(parameters, settings.proximal_mu) if settings.proximal_mu else None
+    regularizers = [term for term in (proximal, regularizer) if term]
 
     losses: list[Tensor] = []
     for _ in range(settings.epochs * steps_per_epoch):
         step = objective(predict, next(labelled_batches), next(unlabelled_batches), generator, state)
         loss, state = step.loss, step.state
-        if settings.proximal_mu:
-            loss = loss + settings.proximal_mu / 2 * _squared_distance(model, anchors)
+        for term in regularizers:
+            loss = loss + term()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if settings.max_grad_norm:
-            nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimizer.step()
         losses.append(loss.detach())
         if counts and step.guessed:
@@ -166,17 +194,12 @@ def _train(
     }
 
 
-def _squared_distance(model: nn.Module, anchors: list[Tensor]) -> Tensor:
-    distances = [(now - then).square().sum() for now, then in zip(model.parameters(), anchors, strict=True)]
-    return torch.stack(distances).sum()
-
-
-def _make_optimizer(model: nn.Module, settings: LocalSettings) -> torch.optim.Optimizer:
+def _make_optimizer(parameters: list[nn.Parameter], settings: LocalSettings) -> torch.optim.Optimizer:
     # One pass over the weights a step instead of one for each term.
     fused = torch.device(settings.device).type in _FUSED_DEVICES or None
     optimizers: dict[str, Callable[[], torch.optim.Optimizer]] = {
         "sgd": lambda: torch.optim.SGD(
-            model.parameters(),
+            parameters,
             settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
@@ -184,7 +207,7 @@ def _make_optimizer(model: nn.Module, settings: LocalSettings) -> torch.optim.Op
             fused=fused,
         ),
         "adam": lambda: torch.optim.AdamW(
-            model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
+            parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
         ),
     }
     if settings.optimizer not in optimizers:

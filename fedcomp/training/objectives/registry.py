@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fedcomp.config import AUTO
 from fedcomp.errors import ConfigError
 from fedcomp.training.objectives.pseudo_labelling import PseudoLabelling
+from fedcomp.training.objectives.simsiam import SimSiam
 from fedcomp.training.objectives.supervised import Supervised
 from fedcomp.training.objectives.thresholds import AdaptiveThreshold, FixedThreshold
 from fedcomp.training.views import plain
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from fedcomp.training.objectives.thresholds import Threshold
     from fedcomp.training.views import Views
 
-SUPERVISED = "supervised"
+SUPERVISED, SIMSIAM = "supervised", "simsiam"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +93,12 @@ def make_objective(settings: ObjectiveSettings, views: Views, num_classes: int) 
         mixing="" if settings.mixing == "none" else settings.mixing,
         mix_alpha=settings.mix_alpha,
     )
-    if settings.objective == SUPERVISED:
-        return supervised
+    without_guesses: dict[str, Objective] = {SUPERVISED: supervised, SIMSIAM: SimSiam(views.strong)}
+    if settings.objective in without_guesses:
+        return without_guesses[settings.objective]
     if settings.objective not in PRESETS:
-        raise ConfigError(f"objective is {settings.objective!r}, expected one of {SUPERVISED}, {', '.join(PRESETS)}")
+        expected = ", ".join([*without_guesses, *PRESETS])
+        raise ConfigError(f"objective is {settings.objective!r}, expected one of {expected}")
     preset = PRESETS[settings.objective]
     thresholds: dict[str, Callable[[], Threshold]] = {
         "fixed": lambda: FixedThreshold(settings.pseudo_threshold),

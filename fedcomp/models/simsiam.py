@@ -1,0 +1,69 @@
+"""SimSiam's network: a backbone, a projector and a predictor in the place of the head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import nn
+
+from fedcomp.models.backbone import split_backbone
+from fedcomp.seeding import derive_seed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PROJECTION, _BOTTLENECK = 128, 32
+
+
+class SimSiamNetwork(nn.Module):
+    """Images in; projection ``z`` and prediction ``p``, (B, 2, D), out.
+
+    LayerNorm stands where the paper has BatchNorm: a client's batches are small, and statistics of skewed clients do
+    not average. The paper's finding that it is the predictor and the stopped gradient that prevent a collapse stays.
+
+    Args:
+        backbone: Images in, features (B, F) out.
+        num_features: F.
+
+    References:
+        Chen and He, Exploring Simple Siamese Representation Learning, CVPR 2021, section 3.
+    """
+
+    def __init__(self, backbone: nn.Module, num_features: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projector = nn.Sequential(
+            nn.Linear(num_features, _PROJECTION, bias=False),
+            nn.LayerNorm(_PROJECTION),
+            nn.ReLU(),
+            nn.Linear(_PROJECTION, _PROJECTION, bias=False),
+            nn.LayerNorm(_PROJECTION, elementwise_affine=False),
+        )
+        self.predictor = nn.Sequential(
+            nn.Linear(_PROJECTION, _BOTTLENECK, bias=False),
+            nn.LayerNorm(_BOTTLENECK),
+            nn.ReLU(),
+            nn.Linear(_BOTTLENECK, _PROJECTION),
+        )
+
+    @classmethod
+    def around(cls, model: nn.Module, image_shape: tuple[int, int, int], *, seed: int) -> Self:
+        """Take a classifier's backbone, the very module, and draw the rest from `seed`.
+
+        Raises:
+            ConfigError: The model has no backbone that could be told apart.
+        """
+        backbone, _ = split_backbone(model)
+        backbone.eval()
+        with torch.no_grad():
+            num_features = backbone(torch.zeros(1, *image_shape)).shape[1]
+        backbone.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive_seed(seed, "simsiam"))
+            return cls(backbone, num_features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return ``stack(z, p)``."""
+        projection = self.projector(self.backbone(images))
+        return torch.stack((projection, self.predictor(projection)), dim=1)

@@ -1,0 +1,90 @@
+"""The global model, and what the server measures of it: accuracy, or what a linear probe makes of its features."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+
+from fedcomp.errors import UsageError
+from fedcomp.models import PartialModel
+from fedcomp.training import evaluate_logits, output_spread, predict_logits
+
+if TYPE_CHECKING:
+    from fedcomp.config import RunConfig
+    from fedcomp.data import ImageDataset
+
+_PROBE_PENALTY = 1.0
+_PROBE_STEPS = 500
+
+
+def global_model(config: RunConfig, data: ImageDataset) -> PartialModel:
+    """Build the model as the clients do."""
+    return PartialModel.build(
+        config.model,
+        image_shape=data.image_shape,
+        num_classes=data.num_classes,
+        seed=config.seed,
+        frozen=config.frozen,
+        local=config.local_layers,
+        is_pretraining=config.objective == "simsiam",
+    )
+
+
+class Accuracy:
+    """Measures on a test set; what a frozen backbone makes of it is computed once.
+
+    Args:
+        model: The global model, whose weights change.
+        test: Labelled.
+    """
+
+    def __init__(self, model: PartialModel, test: ImageDataset) -> None:
+        self._model, self._test = model, test
+        self._features: torch.Tensor | None = None
+
+    def measure(self) -> dict[str, float]:
+        """Return ``accuracy`` and ``loss``."""
+        evaluation = evaluate_logits(self._logits(), self._test)
+        return {"accuracy": evaluation.accuracy, "loss": evaluation.loss}
+
+    def _logits(self) -> torch.Tensor:
+        module, backbone = self._model.module, self._model.backbone
+        if backbone is None or not self._model.has_frozen_backbone:
+            return predict_logits(module, self._test.images)
+        if self._features is None:
+            self._features = predict_logits(backbone, self._test.images)
+        with torch.inference_mode():
+            logits: torch.Tensor = module.head(self._features)  # type: ignore[operator]
+        return logits.clone()
+
+
+class LinearProbe:
+    """Fits a logistic regression on the backbone's features of a few labelled images, and measures that.
+
+    Args:
+        model: The global SimSiam network, whose weights change.
+        labelled: What is fitted on.
+        test: What is measured on, and never fitted on.
+    """
+
+    def __init__(self, model: PartialModel, labelled: ImageDataset, test: ImageDataset) -> None:
+        self._model, self._labelled, self._test = model, labelled, test
+
+    def measure(self) -> dict[str, float]:
+        """Return ``accuracy`` of the probe, and ``output_spread``: near 0 the network has collapsed."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        if (backbone := self._model.backbone) is None:
+            raise UsageError("a linear probe needs a model with a backbone")
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=_PROBE_PENALTY, max_iter=_PROBE_STEPS))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that is not quite done is measured as it is
+            probe.fit(predict_logits(backbone, self._labelled.images).numpy(), self._labelled.labels)
+        accuracy = probe.score(predict_logits(backbone, self._test.images).numpy(), self._test.labels)
+        projections = predict_logits(self._model.module, self._labelled.images)[:, 0]
+        return {"accuracy": float(accuracy), "output_spread": output_spread(projections)}
