@@ -352,9 +352,6 @@ class RunConfig(BaseModel):
             "fusion-every needs proxy-size and validation-size above 0, or set it to 0": (
                 self.fusion_every and not (self.proxy_size and self.validation_size)
             ),
-            "student-export and student-prune need a student: set teacher to global or ensemble": (
-                self.teacher == "none" and (self.student_export or self.student_prune > 0)
-            ),
             f"fraction-train {self.fraction_train} of num-clients {self.num_clients} is not one client": (
                 self.clients_per_round < 1
             ),

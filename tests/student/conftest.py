@@ -13,8 +13,8 @@ from fedcomp.models import build_model, get_weights
 from fedcomp.student import student_from_run
 
 CHANGES = {
-    "student-model": "student-pyramid(width=0.25)",
-    "distill-epochs": 8,
+    "student-model": "student-pyramid(width=0.5)",
+    "distill-epochs": 30,
     "distill-learning-rate": 0.01,
     "student-prune": 0.3,
     "student-quantize": "qat",

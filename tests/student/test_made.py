@@ -22,7 +22,7 @@ def test_set():
 
 
 def stored(out):
-    student = build_model("student-pyramid(width=0.25)", image_shape=(1, 8, 8), num_classes=10, seed=1)
+    student = build_model("student-pyramid(width=0.5)", image_shape=(1, 8, 8), num_classes=10, seed=1)
     narrow_to(student, read_tensors(out / "student.safetensors"))
     load_student(out, student)
     return student
@@ -88,7 +88,7 @@ def test_files_say_what_they_are_and_nothing_of_this_machine(made):
 
 def test_channels_are_really_gone(made):
     card, out, notes = made
-    whole = build_model("student-pyramid(width=0.25)", image_shape=(1, 8, 8), num_classes=10, seed=0)
+    whole = build_model("student-pyramid(width=0.5)", image_shape=(1, 8, 8), num_classes=10, seed=0)
     assert card.num_parameters < 0.8 * sum(parameter.numel() for parameter in whole.parameters())
     assert stored(out)(torch.zeros(3, 1, 8, 8)).shape == (3, 10)
     assert any("quantize" in note for note in notes)
