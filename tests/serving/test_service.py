@@ -174,7 +174,8 @@ def test_queue_deadline_and_stop(store, monkeypatch):
         except CallFailed as error:
             codes.append(error.code.name)
 
-    with serving(store, max_waiting=2) as server, ModelClient(Address("127.0.0.1", server.port)) as client:
+    with serving(store, max_waiting=2) as server:
+        client = ModelClient(Address("127.0.0.1", server.port))
         first = threading.Thread(target=ask, args=(client, 20))
         first.start()
         assert begun.wait(10)
@@ -190,7 +191,7 @@ def test_queue_deadline_and_stop(store, monkeypatch):
         threading.Timer(0.3, let_go.set).start()
     first.join()
     assert codes[2:] == ["OK"]  # what had begun was finished
-    with ModelClient(Address("127.0.0.1", server.port), timeout=5) as client:
+    with client:
         ask(client, 5)
     assert codes[3:] == ["UNAVAILABLE"]
 
