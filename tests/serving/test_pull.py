@@ -6,8 +6,8 @@ import json
 import grpc
 import pytest
 
-from fedcomp.cli import run
 from fedcomp.address import Address
+from fedcomp.cli import run
 from fedcomp.errors import ArtifactError, ServingError, UsageError
 from fedcomp.serving import CallFailed, ModelClient, ModelServer, ServingLimits, pull, serving_in_thread
 from fedcomp.serving.client import Opened

@@ -108,8 +108,8 @@ def test_what_can_not_be_answered_has_a_status_and_a_reason(client, ask, code, w
 
 
 def test_images_of_another_length_than_their_shape(server):
+    request = serving_pb2.PredictRequest(name="tiny", images=b"x", shape=(1, *SHAPE), pixel_type=2)
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel, pytest.raises(grpc.RpcError) as failed:
-        request = serving_pb2.PredictRequest(name="tiny", images=b"x", shape=(1, *SHAPE), pixel_type=2)
         ModelServiceStub(channel).Predict(request, timeout=10)
     assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "1 bytes, float32" in failed.value.details()
