@@ -213,7 +213,7 @@ def bench_server(
 def bench_serving(
     clients: Annotated[int, typer.Option(min=1, help="At once.")] = 200,
     models: Annotated[int, typer.Option(min=1, help="In the store.")] = 24,
-    memory: Annotated[int, typer.Option(min=1, metavar="MIB", help="Of loaded models; fewer fit than there are.")] = 8,
+    memory: Annotated[int, typer.Option(min=1, metavar="MIB", help="Of loaded models; fewer fit than there are.")] = 2,
     seconds: Annotated[float, typer.Option(min=1, help="Measured; the warm-up takes as long again.")] = 20.0,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
 ) -> None:

@@ -23,12 +23,12 @@ def test_a_served_student_is_as_large_as_a_real_one():
 
 def test_a_service_answers_until_it_is_told_to_stop(tmp_path):
     names, address, log = (
-        fill_store(ModelStore(str(tmp_path / "models")), 3),
+        fill_store(ModelStore(str(tmp_path / "models")), 6),
         Address("127.0.0.1", *free_ports(1)),
         tmp_path / "log",
     )
     command = [sys.executable, "-c", "from fedcomp.cli import main; main()", "serve"]
-    options = ["--store", str(tmp_path / "models"), "--listen", str(address), "--memory", "2", "--workers", "1"]
+    options = ["--store", str(tmp_path / "models"), "--listen", str(address), "--memory", "1", "--workers", "1"]
     with log.open("wb") as output, running([*command, *options], environment=os.environ, log=output) as service:
         wait_for(lambda: is_listening(address.port), service, "service", 60, log)
         crowd = ask_at_once(address, names, clients=4, duration=0.5, seed=0)
