@@ -272,7 +272,5 @@ def _print_manifest(manifest: Manifest) -> None:
         ("classes", str(manifest.num_classes)),
         *((f"accuracy, {what.replace('_', ' ')}", f"{value:.2%}") for what, value in manifest.accuracy.items()),
     )
-    table = Table(show_header=False)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    for what, value in rows:
+        print(f"{what:<28}{value}")

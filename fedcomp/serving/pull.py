@@ -56,16 +56,17 @@ class _Copy:
         """Return where what has come of an artifact is kept."""
         return self._folder / f".{self._name}-{manifest.artifact}.partial"
 
-    def accept(self, partial: Path, manifest: Manifest) -> None:
-        """Put a download in the old model's place; raises `_Broken` if it is another artifact than was promised."""
+    def accept(self, partial: Path, manifest: Manifest) -> bool:
+        """Put a download in the old model's place, or away if it is another artifact than was promised."""
         if digest_of(partial.read_bytes()) != manifest.artifact:
             partial.unlink()
-            raise _Broken(f"what came of {self._name} is not artifact {manifest.artifact[:12]}: fetched anew")
+            return False
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(self.path)
         for old in self._folder.glob(f".{self._name}-{'?' * len(manifest.artifact)}.partial"):
             old.unlink()
+        return True
 
     def describe(self, manifest: bytes) -> None:
         """Write the manifest beside the artifact."""
@@ -99,7 +100,7 @@ def pull(
         ServingError: The service refuses, or can not be reached.
         ArtifactError: What it offers is not what is wanted.
     """
-    copy, received, failures = _Copy(folder, check_name(name)), 0, 0
+    copy, received, failures, is_anew = _Copy(folder, check_name(name)), 0, 0, False
     digest = digest and check_digest(digest)
     while True:
         before = received
@@ -110,7 +111,12 @@ def pull(
                 partial = copy.partial(manifest)
                 for num_bytes in _receive(client, manifest, partial):
                     received += num_bytes
-                copy.accept(partial, manifest)
+                if not copy.accept(partial, manifest):
+                    wrong = f"what came of {name} is not artifact {manifest.artifact[:12]}"
+                    if is_anew:  # so it is not what an earlier try had left
+                        raise ArtifactError(wrong)
+                    is_anew = True
+                    raise _Broken(wrong)
             copy.describe(content)
             return Pulled(manifest, copy.path, received)
         except (CallFailed, _Broken) as error:

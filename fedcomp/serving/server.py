@@ -10,8 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from fedcomp.deployment.authority import SERVER_CERTIFICATE, SERVER_KEY
@@ -57,7 +56,7 @@ class ModelServer:
 
     async def __aenter__(self) -> Self:
         self.service = ModelService(self._store, self._limits)
-        self._health = health.HealthServicer()
+        self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", self._limits.max_request_bytes),
