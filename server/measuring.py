@@ -73,7 +73,7 @@ class LinearProbe:
         self._model, self._labelled, self._test = model, labelled, test
 
     def measure(self) -> dict[str, float]:
-        """Return ``accuracy`` of the probe, and ``output_spread``: near 0 the network has collapsed."""
+        """Return ``accuracy`` of the probe, and ``feature_spread``: near 0 the network has collapsed."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
@@ -84,7 +84,7 @@ class LinearProbe:
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=_PROBE_PENALTY, max_iter=_PROBE_STEPS))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that is not quite done is measured as it is
-            probe.fit(predict_logits(backbone, self._labelled.images).numpy(), self._labelled.labels)
+            features = predict_logits(backbone, self._labelled.images)
+            probe.fit(features.numpy(), self._labelled.labels)
         accuracy = probe.score(predict_logits(backbone, self._test.images).numpy(), self._test.labels)
-        projections = predict_logits(self._model.module, self._labelled.images)[:, 0]
-        return {"accuracy": float(accuracy), "output_spread": output_spread(projections)}
+        return {"accuracy": float(accuracy), "feature_spread": output_spread(features)}

@@ -16,11 +16,21 @@ if TYPE_CHECKING:
 _PROJECTION, _BOTTLENECK = 128, 32
 
 
+class BatchStandardize(nn.Module):
+    """``(x - mean) / sqrt(var + 1e-5)`` over the batch, in evaluation too; a batch of one is all zeros."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return (B, D)."""
+        centred = inputs - inputs.mean(dim=0)
+        standardized: Tensor = centred * (centred.square().mean(dim=0) + 1e-5).rsqrt()
+        return standardized
+
+
 class SimSiamNetwork(nn.Module):
     """Images in; projection ``z`` and prediction ``p``, (B, 2, D), out.
 
-    LayerNorm stands where the paper has BatchNorm: a client's batches are small, and statistics of skewed clients do
-    not average. The paper's finding that it is the predictor and the stopped gradient that prevent a collapse stays.
+    Where the paper has BatchNorm there is one without memory: statistics of skewed clients do not average, and neither
+    projector nor predictor are used after training. LayerNorm in its place let the outputs collapse.
 
     Args:
         backbone: Images in, features (B, F) out.
@@ -35,14 +45,14 @@ class SimSiamNetwork(nn.Module):
         self.backbone = backbone
         self.projector = nn.Sequential(
             nn.Linear(num_features, _PROJECTION, bias=False),
-            nn.LayerNorm(_PROJECTION),
+            BatchStandardize(),
             nn.ReLU(),
             nn.Linear(_PROJECTION, _PROJECTION, bias=False),
-            nn.LayerNorm(_PROJECTION, elementwise_affine=False),
+            BatchStandardize(),
         )
         self.predictor = nn.Sequential(
             nn.Linear(_PROJECTION, _BOTTLENECK, bias=False),
-            nn.LayerNorm(_BOTTLENECK),
+            BatchStandardize(),
             nn.ReLU(),
             nn.Linear(_BOTTLENECK, _PROJECTION),
         )

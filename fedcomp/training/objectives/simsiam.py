@@ -54,14 +54,16 @@ class SimSiam:
         return Step(-similarity / 2, None)
 
 
-def output_spread(projections: Tensor) -> float:
-    """Measure how far projections are from all being the same: 0 is a collapse, 1 as spread as a Gaussian.
+def output_spread(outputs: Tensor) -> float:
+    """Measure how far outputs are from all being the same: 0 is a collapse, 1 as spread as a Gaussian.
+
+    It is measured on what will be used, the backbone's features: the projector's output is standardized by the batch.
 
     Args:
-        projections: (N, D).
+        outputs: (N, D).
 
     Returns:
         Mean over dimensions of the standard deviation of ``z / |z|``, times ``sqrt(D)`` (the paper's section 4.1).
     """
-    normalized = F.normalize(projections, dim=1)
-    return float(normalized.std(dim=0).mean() * projections.shape[1] ** 0.5)
+    normalized = F.normalize(outputs, dim=1)
+    return float(normalized.std(dim=0).mean() * outputs.shape[1] ** 0.5)
