@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from fedcomp.errors import OverLimit
@@ -60,7 +60,7 @@ class Lease(Generic[_Model]):
 class _Entry(Generic[_Model]):
     task: asyncio.Task[_Model]
     users: int = 0
-    num_bytes: int = field(default=0)
+    num_bytes: int = 0
 
     @property
     def is_idle(self) -> bool:

@@ -8,7 +8,7 @@ what is checked here keeps a stranger's artifact from more than being refused.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import zstandard
@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from fedcomp.codecs import decode, parse_codec
 from fedcomp.errors import ArtifactError, FrameError
 from fedcomp.store import artifact_pb2
-from fedcomp.store.graph import join_model, parse_onnx, split_model, weight_shapes
+from fedcomp.store.graph import join_model, parse_onnx, weight_shapes
 from fedcomp.types import ModelSpec, TensorSpec
 from fedcomp.wire import FrameLimits
 
@@ -46,18 +46,6 @@ _TYPICAL = (
     b"b\x1d\n\x06logits\x12\x13\n\x11\x08\x01\x12\r\n\x07\x12\x05batch\n\x02\x08\n"
 )
 """What skeletons of small networks look like: a third of one is found here. Part of the format: never to be changed."""
-
-
-class Packed(NamedTuple):
-    """A model as it will be stored.
-
-    Args:
-        artifact: Its bytes.
-        content: The ONNX model that they decode to.
-    """
-
-    artifact: bytes
-    content: bytes
 
 
 def pack_artifact(model: SplitModel, codec: str, gains: Mapping[str, int]) -> bytes:
@@ -104,12 +92,6 @@ def unpack_artifact(artifact: bytes) -> bytes:
     except FrameError as error:
         raise ArtifactError(f"artifact's weights are refused ({error.reason}): {error}") from None
     return join_model(skeleton, _divide(weights, list(message.gains)))
-
-
-def pack(content: bytes, codec: str) -> Packed:
-    """Store an ONNX model's weights by one codec, as they are."""
-    artifact = pack_artifact(split_model(content), codec, {})
-    return Packed(artifact, unpack_artifact(artifact))
 
 
 def _divide(weights: Model, gains: list[int]) -> Model:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fedcomp.codecs.groups import root_mean_square
 from fedcomp.errors import UsageError
-from fedcomp.store.artifact import MAX_GAIN, Packed, pack_artifact, unpack_artifact
+from fedcomp.store.artifact import MAX_GAIN, pack_artifact, unpack_artifact
 from fedcomp.store.graph import join_model, parse_onnx, split_model
 from fedcomp.store.layers import find_layers
 from fedcomp.store.rounding import round_compensated
@@ -31,7 +31,7 @@ STEPS = tuple(float(step) for step in np.geomspace(1.4, 0.02, 32))
 
 _ZONE, _KEPT_BELOW = 0.1, 64
 _PROBE = 0.3
-_BATCH = 250
+_BATCH, _TRACED = 250, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,10 @@ def compress(
     rounding = _Rounding.of(model, calibration)
     float_accuracy = validation.accuracy(content)
     for step in steps:
-        packed, codec = rounding.pack(step)
-        if (accuracy := validation.accuracy(packed.content)) >= float_accuracy - tolerance:
-            return Compressed(packed.artifact, packed.content, codec, float_accuracy, accuracy)
+        artifact, codec = rounding.pack(step)
+        decoded = unpack_artifact(artifact)
+        if (accuracy := validation.accuracy(decoded)) >= float_accuracy - tolerance:
+            return Compressed(artifact, decoded, codec, float_accuracy, accuracy)
     raise UsageError(
         f"no step keeps the accuracy of {float_accuracy:.4f} within {tolerance}: the last one, {steps[-1]}, has "
         f"{accuracy:.4f}; raise the tolerance"
@@ -121,36 +122,25 @@ class _Rounding(NamedTuple):
 
     @classmethod
     def of(cls, model: SplitModel, calibration: NDArray) -> _Rounding:
-        skeleton, weights = parse_onnx(model.skeleton), model.weights
-        layers = find_layers(skeleton, weights)
-        exact = join_model(skeleton, weights)
-        pixels = calibration.astype(np.float32) / np.float32(255)
-        loaded = LoadedModel(
-            exact, also=sorted({layer.source for layer in layers} - {LoadedModel(exact).face.input_name})
-        )
-        inputs = loaded.trace(calibration) | {loaded.face.input_name: pixels}
-        logits = loaded.logits(calibration)
-        steps = {}
-        for name in (name for name, values in weights.items() if values.size >= _KEPT_BELOW):
-            values = weights[name]
-            step = np.float32(_PROBE * root_mean_square(values.reshape(-1)) or 1)
-            probe = LoadedModel(join_model(skeleton, dict(weights) | {name: np.rint(values / step) * step}))
-            harm = float(np.square(probe.logits(calibration) - logits, dtype=np.float64).mean())
-            # Of all steps with the same sum of bits, these do the least harm: harm grows with the square of a step.
-            steps[name] = float(step) * np.sqrt(values.size / max(harm, 1e-12))
-        if not steps:
+        large = {name: values for name, values in model.weights.items() if values.size >= _KEPT_BELOW}
+        if not large:
             raise UsageError(f"model has no weights of {_KEPT_BELOW} values or more: there is nothing to compress")
-        sizes = [weights[name].size for name in steps]
-        mean = np.average(np.log2(list(steps.values())), weights=sizes)
-        relative = {
-            name: int(np.rint(4 * (np.log2(step) - mean)).clip(-MAX_GAIN, MAX_GAIN)) for name, step in steps.items()
-        }
-        norms = [root_mean_square(weights[name].reshape(-1)) for name in steps]
-        size = float(np.exp2(np.average(np.log2(np.maximum(norms, 1e-30)), weights=sizes)))
-        grams = {layer.weight: layer.gram(inputs[layer.source]) for layer in layers if layer.weight in steps}
-        return cls(model, [layer for layer in layers if layer.weight in steps], grams, relative, size)
+        skeleton = parse_onnx(model.skeleton)
+        layers = find_layers(skeleton, large)
+        steps = _even_steps(model, list(large), calibration)
+        sizes = [values.size for values in large.values()]
+        common = np.average(np.log2(list(steps.values())), weights=sizes)
+        octaves = {name: np.rint(4 * (np.log2(step) - common)) for name, step in steps.items()}
+        norms = [max(root_mean_square(values.reshape(-1)), 1e-30) for values in large.values()]
+        return cls(
+            model=model,
+            layers=layers,
+            grams=_input_grams(join_model(skeleton, model.weights), layers, calibration),
+            relative={name: int(octave.clip(-MAX_GAIN, MAX_GAIN)) for name, octave in octaves.items()},
+            size=float(np.exp2(np.average(np.log2(norms), weights=sizes))),
+        )
 
-    def pack(self, step: float) -> tuple[Packed, str]:
+    def pack(self, step: float) -> tuple[bytes, str]:
         """Round all layers with one common step, and store them; return the codec, too."""
         common = step * self.size
         weights = dict(self.model.weights)
@@ -163,8 +153,37 @@ class _Rounding(NamedTuple):
         in_rms = common / (root_mean_square(np.concatenate(scaled).astype(np.float32)) or common)
         codec = f"keep(below={_KEPT_BELOW}) | deadzone(step={in_rms:.9g}, zone={_ZONE})"
         gains = {name: -gain for name, gain in self.relative.items()}
-        artifact = pack_artifact(self.model._replace(weights=weights), codec, gains)
-        return Packed(artifact, unpack_artifact(artifact)), codec
+        return pack_artifact(self.model._replace(weights=weights), codec, gains), codec
+
+
+def _even_steps(model: SplitModel, names: Sequence[str], calibration: NDArray) -> dict[str, float]:
+    """Return a step for each tensor, up to a common factor: of all with the same sum of bits, the least harmful.
+
+    Harm is the squared error of the logits when that tensor alone is rounded; it grows with the square of the step.
+    """
+    skeleton, weights = parse_onnx(model.skeleton), dict(model.weights)
+    logits = LoadedModel(join_model(skeleton, weights)).logits(calibration)
+    steps = {}
+    for name in names:
+        step = np.float32(_PROBE * root_mean_square(weights[name].reshape(-1)) or 1)
+        probe = LoadedModel(join_model(skeleton, weights | {name: np.rint(weights[name] / step) * step}))
+        harm = float(np.square(probe.logits(calibration) - logits, dtype=np.float64).mean())
+        steps[name] = float(step) * np.sqrt(weights[name].size / max(harm, 1e-12))
+    return steps
+
+
+def _input_grams(content: bytes, layers: Sequence[Layer], calibration: NDArray) -> dict[str, NDArray]:
+    """Return the Gram matrix of what each layer is given, by weight."""
+    inputs = LoadedModel(content).face.input_name
+    traced = LoadedModel(content, also=sorted({layer.source for layer in layers} - {inputs}))
+    grams: dict[str, NDArray] = {}
+    for start in range(0, len(calibration), _TRACED):
+        images = calibration[start : start + _TRACED]
+        values = traced.trace(images) | {inputs: images.astype(np.float32) / np.float32(255)}
+        for layer in layers:
+            gram = layer.gram(values[layer.source])
+            grams[layer.weight] = grams.get(layer.weight, 0) + gram
+    return grams
 
 
 def _check_images(content: bytes, *images: NDArray) -> None:

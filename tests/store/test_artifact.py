@@ -1,5 +1,7 @@
 """Artifacts: what comes back, and that nothing else does."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
@@ -25,6 +27,13 @@ def test_floats_come_back_exactly_and_eight_bits_nearly():
     lossless, q8 = (unpack_artifact(pack_artifact(split_model(content), c, {})) for c in ("lossless", CODEC))
     np.testing.assert_array_equal(LoadedModel(lossless).logits(images), exact)
     np.testing.assert_allclose(LoadedModel(q8).logits(images), exact, atol=0.05 * np.abs(exact).max())
+
+
+def test_artifacts_of_earlier_releases_are_read():
+    golden = (Path(__file__).parent / "golden" / "v1.fcm").read_bytes()
+    images = tiny_images()
+    found = LoadedModel(unpack_artifact(golden)).logits(images)
+    np.testing.assert_allclose(found, LoadedModel(unpack_artifact(tiny_artifact())).logits(images), atol=1e-4)
 
 
 def test_gains_are_undone():
