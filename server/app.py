@@ -16,11 +16,7 @@ from fedcomp.errors import RunError
 from fedcomp.flower import (
     NO_CODEC,
     CheckpointFolder,
-    CompressedStrategy,
-    FrameKeys,
-    GrowingBudget,
     ResumableStrategy,
-    num_bytes,
     streaming,
     to_array_record,
     to_model,
@@ -31,13 +27,12 @@ from fedcomp.reporting import Progress, RunFolder, RunRecorder
 from fedcomp.reporting.logs import LogSettings, configure_logging
 from fedcomp.student import RUN_FACTS
 from fedcomp.training import resolve_compute
-from fedcomp.wire import FrameLimits
 from server.arrivals import wait_for_clients
 from server.measuring import Accuracy, LinearProbe, global_model
 from server.personal import PersonalAccuracy
 from server.pseudo_labels import PseudoLabelTally
 from server.refinement import Refinement, in_turn
-from server.strategies import build_strategy
+from server.strategies import compressed_strategy
 from server.student import make_student
 from server.teaching import Teaching
 
@@ -46,7 +41,7 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
 
     from fedcomp.data import ImageDataset
-    from fedcomp.flower import AcceptedUpdate, Budget, RoundTraffic
+    from fedcomp.flower import AcceptedUpdate, RoundTraffic
 
 app = ServerApp()
 
@@ -88,28 +83,7 @@ def main(grid: Grid, context: Context) -> None:
             recorder.record(rounds.pop(), metrics | personal.take() | pseudo_labels.take())
         return MetricRecord({**metrics}) if metrics else None
 
-    dense_bytes = num_bytes(to_array_record(initial))
-    strategy = CompressedStrategy(
-        build_strategy(config),
-        codec=config.codec,
-        downlink=config.downlink,
-        downlink_full=config.downlink_full,
-        initial=initial if config.shared_initial else None,
-        uplink_budget=growing_budget(config, config.uplink_budget_bytes, config.target_ratio, dense_bytes),
-        downlink_budget=growing_budget(config, config.downlink_budget_bytes, config.downlink_target_ratio, dense_bytes),
-        downlink_cache_bytes=config.downlink_cache_bytes,
-        downlink_max_lag=config.downlink_max_lag,
-        residual_decay=config.residual_decay,
-        momentum_correction=config.momentum_correction,
-        seed=config.seed,
-        limits=frame_limits(config),
-        clip_update_norm=config.clip_update_norm,
-        authenticate=FrameKeys(config.frame_keys) if config.frame_keys else None,
-        min_replies=config.min_replies,
-        refine=refine,
-        on_update=take,
-        on_round=rounds.append,
-    )
+    strategy = compressed_strategy(config, initial, refine=refine, on_update=take, on_round=rounds.append)
     with (
         open_folder(config) as folder,
         Progress(Console(), f"{config.name}: {strategy.codec}", config.num_server_rounds) as progress,
@@ -184,15 +158,3 @@ def is_evaluated(config: RunConfig, server_round: int) -> bool:
     if config.local_layers:
         return False
     return server_round % config.evaluate_every == 0 or server_round > config.num_server_rounds - 10
-
-
-def growing_budget(config: RunConfig, budget_bytes: int, target_ratio: float, dense_bytes: int) -> Budget:
-    """Return a budget that is given in bytes, or as a ratio to what plain arrays take; 0 for none."""
-    num_bytes = budget_bytes or (int(dense_bytes / target_ratio) if target_ratio else 0)
-    return GrowingBudget(num_bytes, config.num_server_rounds, config.budget_growth) if num_bytes else 0
-
-
-def frame_limits(config: RunConfig) -> FrameLimits:
-    """Return the caps for what a client may send."""
-    caps: dict[str, float] = {"max_norm": config.max_update_norm, "max_frame_bytes": config.max_frame_bytes}
-    return FrameLimits(**{name: cap for name, cap in caps.items() if cap})  # type: ignore[arg-type]
