@@ -99,6 +99,7 @@ def main(grid: Grid, context: Context) -> None:
         clip_update_norm=config.clip_update_norm,
         authenticate=FrameKeys(config.frame_keys) if config.frame_keys else None,
         min_replies=config.min_replies,
+        zeros_stay=config.prune_ratio > 0,
         refine=partial(prune_gradually, config) if config.prune_ratio else None,
         on_update=let_teach,
         on_round=rounds.append,
