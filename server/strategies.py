@@ -54,6 +54,7 @@ def compressed_strategy(
         clip_update_norm=config.clip_update_norm,
         authenticate=FrameKeys(config.frame_keys) if config.frame_keys else None,
         min_replies=config.min_replies,
+        zeros_stay=config.prune_ratio > 0,
         refine=refine,
         on_update=on_update,
         on_round=on_round,
