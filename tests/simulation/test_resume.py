@@ -56,8 +56,9 @@ SETTINGS = {
         "teacher=none",
         "downlink=q4",
     ],
+    "FedDyn, local and frozen layers": [*SMALL, "teacher=none", "strategy=feddyn", "local-layers=5.*", "frozen=1.*"],
 }
-FEEDBACK, LOW_RANK, DOWNLINK, REFINED = SETTINGS
+FEEDBACK, LOW_RANK, DOWNLINK, REFINED, DYNAMIC = SETTINGS
 TIMES = {"seconds", "wall_seconds", "peak_rss_bytes"}
 
 
@@ -120,6 +121,7 @@ def uninterrupted(tmp_path_factory):
         ("before_the_checkpoint_counts", LOW_RANK, 2, 0),
         ("as_soon_as_the_checkpoint_counts", FEEDBACK, 1, 2),
         ("after_the_last_round", LOW_RANK, 2, 1),
+        ("within_round_4", DYNAMIC, 0, 1),
         ("within_round_4", DOWNLINK, 1, 0),
         ("while_models_are_written", DOWNLINK, 2, 1),
         ("before_the_checkpoint_counts", DOWNLINK, 0, 2),
