@@ -89,7 +89,7 @@ class StudentCard:
         """Return the card for people."""
         teacher, shape = self.variants["teacher"], " x ".join(map(str, self.image_shape))
         facts = {
-            "architecture": f"`{self.model}` without {self.prune_ratio:.0%} of its channels",
+            "architecture": f"`{self.model}`, {self.prune_ratio:.0%} of its channels pruned",
             "parameters": self.num_parameters,
             "taught by": f"{self.taught_by}, on {self.num_images['proxy']:,} unlabelled images",
             "data": f"{self.dataset}; chosen on {self.num_images['validation']:,} validation images, "

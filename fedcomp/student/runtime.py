@@ -102,7 +102,7 @@ class Latency:
     p95_ms: float
 
 
-def measure_latency(models: Mapping[str, OnnxModel], image: NDArray, *, repeats: int = 300) -> dict[str, Latency]:
+def measure_latency(models: Mapping[str, OnnxModel], image: NDArray, *, repeats: int = 1000) -> dict[str, Latency]:
     """Time models on one image, in turns, so that what else the machine does hits all of them.
 
     Args:
