@@ -22,6 +22,7 @@ bench: $(INSTALLED)  ## all benchmarks, results under bench/
 	$(BIN)/fedcomp bench simulation --json bench/simulation.json
 	$(BIN)/fedcomp bench server --json bench/server.json
 	$(BIN)/fedcomp bench training --json bench/training.json
+	$(BIN)/fedcomp bench serving --json bench/serving.json
 
 data-fashion:  ## Fashion-MNIST as IDX files, from Debian's package
 	@test -d /usr/share/datasets/fashion-mnist || apt-get install --yes dataset-fashion-mnist || { \

@@ -25,6 +25,7 @@ from fedcomp.training import (
     LocalSettings,
     ObjectiveSettings,
     image_views,
+    keep_zeros,
     make_objective,
     train_locally,
     train_on_batches,
@@ -60,6 +61,8 @@ def train(message: Message, context: Context) -> Message:
     model.check_frozen(cast("int", instructions.get(FROZEN_KEY, 0)))
     model.set_shared(to_model(arrays))
     model.module.to(config.device)
+    if config.prune_ratio:
+        keep_zeros(model.module)
     if config.local_layers:
         data, own = hold_out_own(
             data, share=config.personal_share, seed=derive_seed(config.seed, "personal", client_name(context))

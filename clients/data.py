@@ -132,18 +132,16 @@ def _hide(config: RunConfig, images: ImageDataset, client: int) -> ClientData:
 
 def all_clients_images(config: RunConfig) -> tuple[ImageDataset, list[NDArray]]:
     """Return the images that the clients of a simulation share, and each one's indices."""
-    sizes = config.validation_size, config.proxy_size, config.server_labels
+    sizes = tuple(config.held_out_sizes.items())
     images = _clients_images(config.dataset, config.data_dir, sizes, config.seed)
     return images, _partition(images, config.num_clients, config.partition, config.dirichlet_alpha, config.seed)
 
 
 @functools.lru_cache(maxsize=1)
-def _clients_images(dataset: str, data_dir: str, sizes: tuple[int, int, int], seed: int) -> ImageDataset:
-    """Load the clients' images, once a process; `sizes` of what the server holds: validation, proxy, labelled."""
+def _clients_images(dataset: str, data_dir: str, sizes: tuple[tuple[str, int], ...], seed: int) -> ImageDataset:
+    """Load the clients' images, once a process; `sizes` is what the server holds out."""
     images, _ = load_dataset(dataset, data_dir)
-    validation, proxy, labelled = sizes
-    held_out = hold_out(images, validation_size=validation, proxy_size=proxy, server_labels=labelled, seed=seed)
-    return held_out.clients
+    return hold_out(images, **dict(sizes), seed=seed).clients
 
 
 @functools.lru_cache(maxsize=1)

@@ -272,6 +272,44 @@ def bench_training(
         write_atomically(json_, json.dumps(results, indent=2).encode())
 
 
+@bench.command(name="serving", epilog="Example: fedcomp bench serving --clients 50 --seconds 5")
+def bench_serving(
+    clients: Annotated[int, typer.Option(min=1, help="At once.")] = 200,
+    models: Annotated[int, typer.Option(min=1, help="In the store.")] = 24,
+    memory: Annotated[int, typer.Option(min=1, metavar="MIB", help="Of loaded models; fewer fit than there are.")] = 2,
+    seconds: Annotated[float, typer.Option(min=1, help="Measured; the warm-up takes as long again.")] = 20.0,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
+) -> None:
+    """Latency and memory of a model service, for one client and for many, against calling a model in process."""
+    from fedcomp.benchmarks.serving import benchmark_serving, check_serving
+    from fedcomp.files import write_atomically
+
+    results = benchmark_serving(clients=clients, models=models, memory_megabytes=memory, duration=seconds)
+    tables = {
+        "serving": [asdict(result) for result in results],
+        "bars": [bar._asdict() for bar in check_serving(results)],
+    }
+    shown = [
+        {
+            "clients": result.clients,
+            "answers": result.answers,
+            "errors": result.errors,
+            "a second": result.answers_a_second,
+            "p50 ms": result.p50_milliseconds,
+            "p99 ms": result.p99_milliseconds,
+            "p50 / in process": result.p50_milliseconds / result.in_process_p50_milliseconds,
+            "MB warm": result.warm_megabytes,
+            "MB late": result.late_megabytes,
+        }
+        for result in results
+    ]
+    for rows in (shown, tables["bars"]):
+        _print_table(rows)
+    if json_:
+        json_.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(json_, json.dumps(tables, indent=2).encode())
+
+
 def _print_table(rows: list[dict[str, Any]]) -> None:
     """Print rows of equal keys."""
     if not rows:

@@ -15,6 +15,7 @@ from rich.table import Table
 from fedcomp.bench_cli import bench
 from fedcomp.command_line import run_command
 from fedcomp.errors import UsageError
+from fedcomp.serving_cli import commands, store
 
 app = typer.Typer(
     help="Federated learning for thin pipes.",
@@ -24,6 +25,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(bench, name="bench")
+app.add_typer(store, name="store")
+app.add_typer(commands)
 
 
 class Backend(StrEnum):
@@ -208,6 +211,50 @@ def plot(
     if target:
         Console().print(table)
     print(f"drew {out}")
+
+
+@app.command(
+    epilog="Example: fedcomp student runs/fashion --student 'student-pyramid(width=0.85)' --quantize qat --out phone"
+)
+def student(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", exists=True, file_okay=False, help="A finished run.")],
+    model: Annotated[
+        str | None, typer.Option("--student", help="Architecture, as student-cnn(width=2); default the run's.")
+    ] = None,
+    prune: Annotated[
+        float | None, typer.Option(min=0, max=0.9, help="Share of its channels that are removed; default the run's.")
+    ] = None,
+    quantize: Annotated[
+        str | None, typer.Option(help="int8: ptq, qat (the better of both) or none; default the run's.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as distill-epochs.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(file_okay=False, help="Default RUN/student.")] = None,
+) -> None:
+    """Make a small student of a run's global model: distilled, pruned, int8, as verified ONNX with a model card."""
+    import shlex
+
+    from fedcomp.config import parse_override
+    from fedcomp.student import student_from_run
+    from fedcomp.student.summary import student_table
+
+    options = {"student-model": model, "student-prune": prune, "student-quantize": quantize}
+    changes = dict(map(parse_override, set_ or [])) | {k: v for k, v in options.items() if v is not None}
+    target = out or run_folder / "student"
+    console = Console()
+    with console.status("student") as status:
+
+        def note(text: str) -> None:
+            status.update(text)
+            if not console.is_terminal:
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+        card = student_from_run(
+            run_folder, target, changes=changes, command=shlex.join(["fedcomp", *sys.argv[1:]]), note=note
+        )
+    console.print(student_table(card))
+    console.print(f"model card: {target / 'README.md'}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: fedcomp encode delta.safetensors delta.fcz --codec 'topk(density=0.01) | ternary'")

@@ -69,10 +69,15 @@ class RunConfig(BaseModel):
     dirichlet_alpha: float = Field(0.5, gt=0, description="small is skewed")
     label_fraction: float = Field(0.5, gt=0, le=1, description="share of each client's images that keep their label")
     validation_size: int = Field(100, ge=0, description="labelled images held out at the server")
-    proxy_size: int = Field(300, ge=0, description="unlabelled images held out for distillation")
+    proxy_size: int = Field(300, ge=0, description="unlabelled images to distill on")
+    proxy_dataset: str = Field(
+        "", description="where they are from: empty holds them out; a data set as `dataset`; generated from the model"
+    )
+    proxy_dir: str = Field("", description="where that data set's files are, as `data-dir`")
 
     model: str = Field(
-        "cnn-gn", description="perceptron, cnn-gn, resnet8-gn, cnn, student-cnn or package.module:callable"
+        "cnn-gn",
+        description="perceptron, cnn-gn, resnet8-gn, cnn, student-cnn, student-pyramid or package.module:callable",
     )
     device: str = Field("cpu", description="torch device of the clients")
     precision: Literal["float32", "bfloat16", "auto"] = Field(
@@ -202,12 +207,37 @@ class RunConfig(BaseModel):
     )
     max_frame_bytes: int = Field(0, ge=0, description="a longer frame is refused; 0 is the library's cap")
 
+    prune_ratio: float = Field(
+        0.0, ge=0, lt=1, description="share of the global model's weights that are pruned, smallest first; 0 is off"
+    )
+    prune_from: int = Field(1, ge=1, description="round after which the first weights are pruned")
+    prune_until: int = Field(0, ge=0, description="round after which all of prune-ratio is; 0 is half of the rounds")
+
     teacher: Literal["none", "global", "ensemble"] = Field("ensemble", description="who teaches the student")
-    student_model: str = Field("student-cnn", description="the student's architecture, as `model`")
+    student_model: str = Field(
+        "student-cnn", description="the student's architecture, as `model`, or as student-pyramid(width=0.8)"
+    )
+    student_prune: float = Field(0.0, ge=0, le=0.9, description="share of the student's channels that are removed")
+    student_quantize: Literal["ptq", "qat", "none"] = Field(
+        "ptq", description="int8 after training, the better of that and in training, or not; with student-export"
+    )
+    student_export: bool = Field(False, description="write the student as ONNX, verified, with a model card")
     distill_epochs: int = Field(150, ge=1, description="passes over the proxy images")
     distill_batch_size: int = Field(64, ge=2, description="proxy images a step")
-    distill_learning_rate: float = Field(2e-3, gt=0, description="of Adam, falling along a cosine")
+    distill_learning_rate: float = Field(2e-3, gt=0, description="of the student, falling along a cosine")
+    distill_optimizer: Literal["adam", "sgd"] = Field("adam", description="of the student, and of fusion")
+    distill_patience: int = Field(0, ge=0, description="epochs without a better student until it stops; 0 is never")
     temperature: float = Field(3.0, gt=0, description="softens teacher and student")
+    final_temperature: float = Field(0.0, ge=0, description="in the last epoch; 0 is the same throughout")
+    hard_label_weight: float = Field(0.0, ge=0, le=1, description="share of the teacher's own choice in the loss")
+    hint_weight: float = Field(0.0, ge=0, description="of the distance to the global model's features; 0 is off")
+    teacher_average: Literal["logits", "probabilities"] = Field("logits", description="what an ensemble averages")
+    fusion_every: int = Field(
+        0, ge=0, description="rounds between two distillations of the clients into the global model (FedDF); 0 is off"
+    )
+    fusion_epochs: int = Field(20, ge=1, description="passes over the proxy images in a fusion")
+    fusion_learning_rate: float = Field(1e-3, gt=0, description="of a fusion, falling along a cosine")
+    fusion_temperature: float = Field(1.0, gt=0, description="as `temperature`, in a fusion")
 
     network: str = Field(
         "", description="simulated links: fibre, lte, 3g, lora or a mix `fibre:0.2 lte:0.5 3g:0.3`; empty is off"
@@ -287,8 +317,8 @@ class RunConfig(BaseModel):
             "strategy feddyn gives all clients the same weight: set weight-by to examples": (
                 self.strategy == "feddyn" and self.weight_by != "examples"
             ),
-            "with local-layers the server has no whole model to teach a student: set teacher to none": (
-                self.local_layers and self.teacher != "none"
+            "with local-layers the server has no whole model to teach: set teacher to none, and fusion-every to 0": (
+                self.local_layers and (self.teacher != "none" or self.fusion_every > 0)
             ),
             f"objective {self.objective} needs unlabelled images, but label-fraction is 1: set it to supervised": (
                 self.objective != "supervised" and self.label_fraction == 1 and self.labels_at == "clients"
@@ -314,10 +344,13 @@ class RunConfig(BaseModel):
                 self.evaluate_on == "validation" and not self.validation_size
             ),
             "static-batch-norm needs images at the server to measure on: set proxy-size or server-labels": (
-                self.static_batch_norm and self.proxy_size < 2 and self.server_labels < 2
+                self.static_batch_norm and self.held_out_sizes["proxy_size"] < 2 and self.server_labels < 2
             ),
             "a teacher needs proxy-size and validation-size above 0, or set teacher to none": (
                 self.teacher != "none" and not (self.proxy_size and self.validation_size)
+            ),
+            "fusion-every needs proxy-size and validation-size above 0, or set it to 0": (
+                self.fusion_every and not (self.proxy_size and self.validation_size)
             ),
             f"fraction-train {self.fraction_train} of num-clients {self.num_clients} is not one client": (
                 self.clients_per_round < 1
@@ -344,6 +377,12 @@ class RunConfig(BaseModel):
             "frame-keys seal frames, but codec none sends plain arrays: set codec, such as lossless": (
                 self.frame_keys and self.codec == NO_CODEC
             ),
+            f"prune-ratio needs clients that see which weights are zero: downlink none, not {self.downlink}": (
+                self.prune_ratio and self.downlink != NO_CODEC
+            ),
+            f"prune-until {self.last_prune_round} is before prune-from {self.prune_from}": (
+                self.prune_ratio and self.last_prune_round < self.prune_from
+            ),
             "server-bandwidth, dropout and availability are of a simulated network: set network": (
                 not self.network and bool(self.server_bandwidth or self.dropout or self.availability)
             ),
@@ -366,6 +405,20 @@ class RunConfig(BaseModel):
     def weight_key(self) -> str:
         """The metric of a client's reply that is its weight."""
         return {"examples": "num-examples", "confident": "trusted-examples"}[self.weight_by]
+
+    @property
+    def held_out_sizes(self) -> dict[str, int]:
+        """What the server keeps of the training images, as `hold_out` takes it."""
+        return {
+            "validation_size": self.validation_size,
+            "proxy_size": 0 if self.proxy_dataset else self.proxy_size,
+            "server_labels": self.server_labels,
+        }
+
+    @property
+    def last_prune_round(self) -> int:
+        """The round after which all of `prune_ratio` is pruned."""
+        return self.prune_until or max(self.prune_from, self.num_server_rounds // 2)
 
     @property
     def real_deadline(self) -> float | None:
@@ -409,7 +462,7 @@ class RunConfig(BaseModel):
             mapping = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: {error}") from None
-        return cls.from_mapping(mapping | dict(map(_parse_override, overrides)))
+        return cls.from_mapping(mapping | dict(map(parse_override, overrides)))
 
     def as_begun(self) -> Self:
         """Return the configuration that the run in `out_dir` began with, what it measured then included.
@@ -448,7 +501,8 @@ def _is_scalable(codec: str) -> bool:
     return codec != NO_CODEC and parse_codec(codec).is_scalable
 
 
-def _parse_override(pair: str) -> tuple[str, Any]:
+def parse_override(pair: str) -> tuple[str, Any]:
+    """Return key and value of ``key=value``: a scalar as in TOML, anything else is a string."""
     key, equals, text = pair.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"{pair!r} is not of the form key=value")

@@ -11,6 +11,11 @@
     ├── CheckpointError       a checkpoint that is damaged, or could not be written
     ├── CredentialError       a key or certificate that is missing, damaged or of the wrong kind
     ├── EncodeError           an update that can not be encoded (not finite, not the model's)
+    ├── StoreError            a model store that can not be read or written
+    │   ├── UnknownModel      it has no model of that name or digest
+    │   └── ArtifactError     a stored model that is damaged, too large, or none
+    ├── ServingError          a model service that can not be reached, or that refuses
+    │   └── OverLimit         a request that asks for more than the service bears
     └── FrameError            a frame that was refused; `reason` is a stable word for counting
         ├── FrameTooLarge     over a cap, before anything was allocated for it
         ├── FrameMalformed    not a frame: magic, version, lengths, header, section contents
@@ -71,6 +76,26 @@ class CredentialError(FedcompError):
 
 class EncodeError(FedcompError):
     """An update that can not be encoded: not finite, or not of the model's names and shapes."""
+
+
+class StoreError(FedcompError):
+    """A model store that can not be read or written."""
+
+
+class UnknownModel(StoreError):
+    """A store has no model of that name or digest."""
+
+
+class ArtifactError(StoreError):
+    """A stored model that is damaged, too large, or none."""
+
+
+class ServingError(FedcompError):
+    """A model service that can not be reached, or that refuses."""
+
+
+class OverLimit(ServingError):
+    """A request that asks for more than the service bears, now or ever."""
 
 
 class FrameError(FedcompError):

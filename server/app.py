@@ -12,16 +12,11 @@ from rich.console import Console
 
 from fedcomp.config import FLIP_OK_KEY, FROZEN_KEY, IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, RunConfig
 from fedcomp.data import hold_out, load_dataset
-from fedcomp.distillation import EnsembleTeacher
 from fedcomp.errors import RunError
 from fedcomp.flower import (
     NO_CODEC,
     CheckpointFolder,
-    CompressedStrategy,
-    FrameKeys,
-    GrowingBudget,
     ResumableStrategy,
-    num_bytes,
     streaming,
     to_array_record,
     to_model,
@@ -30,22 +25,23 @@ from fedcomp.forking import die_with_parent
 from fedcomp.models import build_model, get_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
 from fedcomp.reporting.logs import LogSettings, configure_logging
+from fedcomp.student import RUN_FACTS
 from fedcomp.training import resolve_compute
-from fedcomp.wire import FrameLimits
 from server.arrivals import wait_for_clients
 from server.measuring import Accuracy, LinearProbe, global_model
 from server.personal import PersonalAccuracy
 from server.pseudo_labels import PseudoLabelTally
-from server.refinement import Refinement
-from server.strategies import build_strategy
+from server.refinement import Refinement, in_turn
+from server.strategies import compressed_strategy
 from server.student import make_student
+from server.teaching import Teaching
 
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord, Context
     from flwr.serverapp import Grid
 
     from fedcomp.data import ImageDataset
-    from fedcomp.flower import AcceptedUpdate, Budget, RoundTraffic
+    from fedcomp.flower import AcceptedUpdate, RoundTraffic
 
 app = ServerApp()
 
@@ -59,13 +55,7 @@ def main(grid: Grid, context: Context) -> None:
     if logs := LogSettings.from_environment():
         configure_logging(logs, run=config.name)
     train, test = load_dataset(config.dataset, config.data_dir)
-    held_out = hold_out(
-        train,
-        validation_size=config.validation_size,
-        proxy_size=config.proxy_size,
-        server_labels=config.server_labels,
-        seed=config.seed,
-    )
+    held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
     if config.evaluate_on == "validation":
         test = held_out.validation
     build = partial(build_model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
@@ -74,19 +64,15 @@ def main(grid: Grid, context: Context) -> None:
     config = config.as_begun() if config.resume else resolve_compute(config, model.module, train)
     is_probed = config.objective == "simsiam"
     measured = LinearProbe(model, held_out.labelled, test) if is_probed else Accuracy(model, test)
-    personal = PersonalAccuracy()
-    ensemble = None
-    if config.teacher == "ensemble":
-        ensemble = EnsembleTeacher(build(config.model), held_out.proxy, held_out.validation)
-    refine = Refinement.of(config, model, held_out)
-    pseudo_labels = PseudoLabelTally(train.num_classes)
+    personal, pseudo_labels = PersonalAccuracy(), PseudoLabelTally(train.num_classes)
+    teaching = Teaching(config, model, held_out)
+    refine = in_turn(teaching.fuse if config.fusion_every else None, Refinement.of(config, model, held_out))
     rounds: list[RoundTraffic] = []
 
     def take(server_round: int, update: AcceptedUpdate) -> None:
         personal.add(update.metrics)
         pseudo_labels.add(update.metrics)
-        if ensemble and server_round == config.num_server_rounds:
-            ensemble.add(get_weights(model.module, model.parts.frozen) | dict(update.client_model()))
+        teaching.hear(server_round, update)
 
     def finish_round(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         metrics = dict[str, float]()
@@ -97,28 +83,7 @@ def main(grid: Grid, context: Context) -> None:
             recorder.record(rounds.pop(), metrics | personal.take() | pseudo_labels.take())
         return MetricRecord({**metrics}) if metrics else None
 
-    dense_bytes = num_bytes(to_array_record(initial))
-    strategy = CompressedStrategy(
-        build_strategy(config),
-        codec=config.codec,
-        downlink=config.downlink,
-        downlink_full=config.downlink_full,
-        initial=initial if config.shared_initial else None,
-        uplink_budget=growing_budget(config, config.uplink_budget_bytes, config.target_ratio, dense_bytes),
-        downlink_budget=growing_budget(config, config.downlink_budget_bytes, config.downlink_target_ratio, dense_bytes),
-        downlink_cache_bytes=config.downlink_cache_bytes,
-        downlink_max_lag=config.downlink_max_lag,
-        residual_decay=config.residual_decay,
-        momentum_correction=config.momentum_correction,
-        seed=config.seed,
-        limits=frame_limits(config),
-        clip_update_norm=config.clip_update_norm,
-        authenticate=FrameKeys(config.frame_keys) if config.frame_keys else None,
-        min_replies=config.min_replies,
-        refine=refine,
-        on_update=take,
-        on_round=rounds.append,
-    )
+    strategy = compressed_strategy(config, initial, refine=refine, on_update=take, on_round=rounds.append)
     with (
         open_folder(config) as folder,
         Progress(Console(), f"{config.name}: {strategy.codec}", config.num_server_rounds) as progress,
@@ -143,18 +108,6 @@ def main(grid: Grid, context: Context) -> None:
         model.set_shared(to_model(result.arrays))
         final = get_weights(model.module, (*model.parts.frozen, *model.parts.shared))
         folder.save_model(final)
-        student = {}
-        if config.teacher != "none":
-            student = make_student(
-                config,
-                build=build,
-                global_model=model.module,
-                ensemble=ensemble,
-                proxy=held_out.proxy,
-                validation=held_out.validation,
-                test=test,
-                folder=folder.path / "student",
-            )
         facts = {
             "name": config.name,
             "seed": config.seed,
@@ -164,6 +117,21 @@ def main(grid: Grid, context: Context) -> None:
             "personal_accuracy": personal.last,
             "num_sent_parameters": sum(values.size for values in initial.values()),
         }
+        student = {}
+        if config.teacher != "none":
+            so_far = recorder.summary(facts)
+            student = make_student(
+                config,
+                build=build,
+                global_model=model.module,
+                ensemble=teaching.ensemble if config.teacher == "ensemble" else None,
+                proxy=teaching.proxy or teaching.make_proxy(model.shared_weights()),
+                validation=held_out.validation,
+                test=test,
+                folder=folder.path / "student",
+                run={key: so_far[key] for key in RUN_FACTS if key in so_far},
+                note=progress.note,
+            )
         folder.write_summary(recorder.summary(facts | student))
         checkpoint.remove()
 
@@ -190,15 +158,3 @@ def is_evaluated(config: RunConfig, server_round: int) -> bool:
     if config.local_layers:
         return False
     return server_round % config.evaluate_every == 0 or server_round > config.num_server_rounds - 10
-
-
-def growing_budget(config: RunConfig, budget_bytes: int, target_ratio: float, dense_bytes: int) -> Budget:
-    """Return a budget that is given in bytes, or as a ratio to what plain arrays take; 0 for none."""
-    num_bytes = budget_bytes or (int(dense_bytes / target_ratio) if target_ratio else 0)
-    return GrowingBudget(num_bytes, config.num_server_rounds, config.budget_growth) if num_bytes else 0
-
-
-def frame_limits(config: RunConfig) -> FrameLimits:
-    """Return the caps for what a client may send."""
-    caps: dict[str, float] = {"max_norm": config.max_update_norm, "max_frame_bytes": config.max_frame_bytes}
-    return FrameLimits(**{name: cap for name, cap in caps.items() if cap})  # type: ignore[arg-type]

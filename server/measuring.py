@@ -46,7 +46,7 @@ class Accuracy:
 
     def measure(self) -> dict[str, float]:
         """Return ``accuracy`` and ``loss``."""
-        evaluation = evaluate_logits(self._logits(), torch.from_numpy(self._test.labels))
+        evaluation = evaluate_logits(self._logits(), self._test)
         return {"accuracy": evaluation.accuracy, "loss": evaluation.loss}
 
     def _logits(self) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fedcomp.data import label_all
 from fedcomp.seeding import derive_seed
+from fedcomp.student import cubic_sparsity, prune_smallest
 from fedcomp.training import (
     Compute,
     LocalSettings,
@@ -19,17 +20,23 @@ from fedcomp.training import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
     from fedcomp.config import RunConfig
     from fedcomp.data import HeldOut
     from fedcomp.models import PartialModel
     from fedcomp.types import Model
+
+    Refine: TypeAlias = Callable[[int, Model], Model]
+    """A round's number and model in, the model that it ends with out."""
 
 
 class Refinement:
     """What the server does to a model before it is sent: a function of the seed, the round and the model alone.
 
     Where the configuration says so it trains on its labelled images (Diao et al., SemiFL, NeurIPS 2022, section 3.1),
-    and measures the statistics of BatchNorm layers, which clients leave alone.
+    prunes, and measures the statistics of BatchNorm layers, which clients leave alone.
 
     Args:
         config: The run.
@@ -48,7 +55,8 @@ class Refinement:
     @classmethod
     def of(cls, config: RunConfig, model: PartialModel, held_out: HeldOut) -> Refinement | None:
         """Return the refinement that a configuration asks for, None if it asks for none."""
-        return cls(config, model, held_out) if config.fine_tune_epochs or config.static_batch_norm else None
+        asked = config.fine_tune_epochs or config.prune_ratio or config.static_batch_norm
+        return cls(config, model, held_out) if asked else None
 
     def __call__(self, server_round: int, weights: Model) -> Model:
         """Return the refined model; round 0 is before the first one."""
@@ -57,6 +65,8 @@ class Refinement:
         if self._config.fine_tune_epochs:
             seed = derive_seed(self._config.seed, server_round, "server")
             train_locally(module, self._data, self._settings(server_round), objective=self._objective, seed=seed)
+        if self._config.prune_ratio:
+            self._model.set_shared(prune_gradually(self._config, server_round, self._model.shared_weights()))
         if self._config.static_batch_norm:
             measure_statistics(module, to_images(self._measured_on.images).to(self._config.device))
         return self._model.shared_weights()
@@ -70,3 +80,21 @@ class Refinement:
             learning_rate=config.fine_tune_learning_rate * config.rate_factor(max(1, server_round)),
             proximal_mu=0.0,
         )
+
+
+def prune_gradually(config: RunConfig, server_round: int, weights: Model) -> Model:
+    """Return the global model with as many zeros as the schedule asks for after this round; clients keep them."""
+    ratio = cubic_sparsity(server_round, start=config.prune_from, end=config.last_prune_round, final=config.prune_ratio)
+    return prune_smallest(weights, ratio)
+
+
+def in_turn(*steps: Refine | None) -> Refine | None:
+    """Return what does all steps that there are, one after the other; None if there is none."""
+    asked = [step for step in steps if step]
+
+    def refine(server_round: int, weights: Model) -> Model:
+        for step in asked:
+            weights = step(server_round, weights)
+        return weights
+
+    return refine if asked else None

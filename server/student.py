@@ -1,15 +1,17 @@
-"""The server's last step: teach a student, store it, and measure what was stored."""
+"""The server's last step: teach a student, store it, export it, and measure what was stored."""
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
-from fedcomp.distillation import DistillSettings, GlobalTeacher, distill
-from fedcomp.student import load_student, save_student
-from fedcomp.training import evaluate, memory_format
+from fedcomp.distillation import GlobalTeacher, features
+from fedcomp.errors import UsageError
+from fedcomp.student import Lesson, StudentSettings, export_student, load_student, save_student, train_student
+from fedcomp.training import evaluate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import nn
@@ -29,33 +31,45 @@ def make_student(
     validation: ImageDataset,
     test: ImageDataset,
     folder: Path,
+    run: Mapping[str, Any],
+    note: Callable[[str], None],
 ) -> dict[str, Any]:
     """Distill into the configured student and save it; an ensemble of nobody gives way to the global model.
 
     Returns:
-        ``student_accuracy`` on `test`, of the weights as read back from the file, and ``student_bytes``.
+        ``student_accuracy`` on `test`, of the weights as read back from the file, and ``student_bytes``; if exported,
+        ``student_onnx_bytes``, ``student_int8_accuracy``, ``student_int8_bytes`` and ``student_p50_ms``.
     """
     use_ensemble = ensemble is not None and ensemble.num_teachers > 0
     teacher: Teacher = ensemble if use_ensemble and ensemble else GlobalTeacher(global_model, proxy)
-    settings = DistillSettings(
-        epochs=config.distill_epochs,
-        batch_size=config.distill_batch_size,
-        learning_rate=config.distill_learning_rate,
-        temperature=config.temperature,
-    )
+    hints = features(global_model, proxy.images) if config.hint_weight else None
+    lesson = Lesson("ensemble" if use_ensemble else "global", teacher.logits(), proxy, validation, test, hints)
+    settings = StudentSettings.of(config)
     student = build(config.student_model)
-    with memory_format(student, "channels-last"):
-        report = distill(student, teacher.logits(), proxy, validation, settings, seed=config.seed)
+    report = train_student(student, lesson, settings)
     card = {
         "model": config.student_model,
         "dataset": config.dataset,
         "image_shape": list(proxy.image_shape),
         "num_classes": proxy.num_classes,
-        "teacher": "ensemble" if use_ensemble else "global",
+        "teacher": lesson.taught_by,
         "validation_accuracy": report.best_accuracy,
         "best_epoch": report.best_epoch,
     }
     num_bytes = save_student(folder, student, card)
-    stored = build(config.student_model)
+    stored = copy.deepcopy(student)
     load_student(folder, stored)
-    return {"student_accuracy": evaluate(stored, test).accuracy, "student_bytes": num_bytes}
+    measured = {"student_accuracy": evaluate(stored, test).accuracy, "student_bytes": num_bytes}
+    if not config.student_export:
+        return measured
+    try:
+        exported = export_student(
+            student, global_model, lesson, settings, folder, run=run, command="the run's last step (student-export)"
+        )
+    except UsageError as error:  # the training is done and stored: what is not installed must not take it away
+        note(f"student not exported: {error}")
+        return measured
+    measured["student_onnx_bytes"] = exported.variants["float32"].num_bytes
+    if int8 := exported.variants.get("int8"):
+        measured |= {"student_int8_accuracy": int8.accuracy, "student_int8_bytes": int8.num_bytes}
+    return measured | {"student_p50_ms": exported.best.latency.p50_ms}

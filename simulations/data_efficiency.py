@@ -13,7 +13,6 @@ Finished runs are rows and are not done again, and one that was broken off goes 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.models import get_weights
-from fedcomp.reporting import RunFolder, RunHistory, mean_and_spread
+from fedcomp.reporting import RunFolder, RunHistory, mean_and_spread, update_rows
 from fedcomp.simulation.grid_of_runs import GridOfRuns
 from fedcomp.training import evaluate
 from server.measuring import global_model
@@ -96,13 +95,7 @@ TABLES: Mapping[str, Table] = {
 def train_on_labels_only(config: RunConfig) -> None:
     """Do what the server of a run does to its model in all rounds, without what clients send; write a run's folder."""
     train, test = load_dataset(config.dataset, config.data_dir)
-    held_out = hold_out(
-        train,
-        validation_size=config.validation_size,
-        proxy_size=config.proxy_size,
-        server_labels=config.server_labels,
-        seed=config.seed,
-    )
+    held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
     model = global_model(config, train)
     refine = Refinement(config, model, held_out)
     weights: Model = model.shared_weights()
@@ -153,9 +146,8 @@ def rows(grid: GridOfRuns) -> Iterator[dict[str, Any]]:
 
 
 def report(grid: GridOfRuns, docs: Path) -> None:
-    """Write the rows and print a table of means for each table that has any."""
-    found = list(rows(grid))
-    (docs / "data-efficiency.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
+    """Add the rows to those in `docs`, and print a table of means for each table that has any."""
+    found = update_rows(docs / "data-efficiency.jsonl", rows(grid), key=("table", "method", "seed"))
     for table, (_, methods) in TABLES.items():
         own = {method: [r for r in found if (r["table"], r["method"]) == (table, method)] for method in methods}
         if not any(own.values()):
@@ -192,7 +184,7 @@ def _pseudo_labels(folder: Path) -> dict[str, float]:
     return {key: sum(values) / len(values) for key, values in measured.items() if values}
 
 
-def _cells(own: list[dict[str, Any]]) -> Iterator[str]:
+def _cells(own: list[Mapping[str, Any]]) -> Iterator[str]:
     mean, spread = mean_and_spread([100 * row["accuracy_last10"] for row in own])
     yield f"{mean:.2f} ± {spread:.2f}"
     sent = [row for row in own if row["uplink_bytes"]]

@@ -12,13 +12,12 @@ tells what came out.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.codecs import PRESETS
-from fedcomp.reporting import draw_frontier, mean_and_spread
+from fedcomp.reporting import draw_frontier, mean_and_spread, update_rows
 from fedcomp.simulation.grid_of_runs import GridOfRuns
 
 if TYPE_CHECKING:
@@ -94,9 +93,8 @@ def rows(out: Path) -> Iterator[dict[str, Any]]:
 
 
 def report(out: Path, docs: Path) -> None:
-    """Write the rows, print a table of means and draw the curves."""
-    found = list(rows(out))
-    (docs / "frontier.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
+    """Add the rows to those in `docs`, print a table of means and draw the curves."""
+    found = update_rows(docs / "frontier.jsonl", rows(out), key=("partition", "method", "seed"))
     print("| partition | method | seeds | accuracy | to float32 | times fewer up | times fewer both ways |")
     print("|---|---|---|---|---|---|---|")
     for partition in PARTITIONS:

@@ -21,7 +21,7 @@ def delta(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("command", [[], ["simulate"], ["plot"], ["encode"], ["decode"], ["inspect"]])
+@pytest.mark.parametrize("command", [[], ["simulate"], ["plot"], ["student"], ["encode"], ["decode"], ["inspect"]])
 def test_help_explains_with_an_example(command, capsys):
     assert run([*command, "--help"]) == 0
     shown = capsys.readouterr().out
@@ -116,6 +116,9 @@ def test_simulate_writes_the_runs_folder_and_compares(tmp_path, capsys):
     assert baseline["uplink_bytes"] == baseline["dense_uplink_bytes"] == summary["dense_uplink_bytes"]
     assert summary["uplink_bytes"] * 50 < summary["dense_uplink_bytes"]
     assert summary["student_bytes"] == (folder / "student" / "student.safetensors").stat().st_size
+    assert summary["student_onnx_bytes"] == (folder / "student" / "student.onnx").stat().st_size
+    assert summary["student_int8_bytes"] == (folder / "student" / "student-int8.onnx").stat().st_size
+    assert json.loads((folder / "student" / "card.json").read_text())["run"]["uplink_bytes"] == summary["uplink_bytes"]
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
     weights = load_file(folder / "model.safetensors")
     assert sum(values.size for values in weights.values()) == summary["num_parameters"]

@@ -71,6 +71,8 @@ def test_every_field_is_described():
         ({"availability": "diurnal"}, "set network"),
         ({"frame-keys": "keys", "codec": "none"}, "frame-keys seal frames, but codec none sends plain arrays"),
         ({"clip-update-norm": 5.0, "max-update-norm": 5.0}, "clip-update-norm 5.0 is nothing below max-update-norm"),
+        ({"prune-ratio": 0.5, "downlink": "q8"}, "prune-ratio needs clients that see which weights are zero"),
+        ({"prune-ratio": 0.5, "prune-from": 9, "prune-until": 3}, "prune-until 3 is before prune-from 9"),
         ({"network": "lte", "dropout": 1.0}, "dropout is 1.0.*less than 1"),
     ],
 )

@@ -39,8 +39,9 @@ def test_docstring_examples_run():
 def test_an_edge_client_needs_no_torch():
     """Encode, decode and the Flower adapters import with torch, scikit-learn and datasets out of reach."""
     code = (
-        "import sys; sys.modules.update(dict.fromkeys(['torch', 'sklearn', 'datasets', 'flwr_datasets', 'ray'])); "
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'onnxruntime', 'sklearn', "
+        "'datasets', 'flwr_datasets', 'ray'])); "
         "import fedcomp, fedcomp.flower, fedcomp.simulation, fedcomp.cli, fedcomp.reporting, fedcomp.config, "
-        "fedcomp.deployment"
+        "fedcomp.deployment, fedcomp.serving, fedcomp.store"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)

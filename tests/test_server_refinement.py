@@ -5,7 +5,7 @@ import pytest
 
 from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
-from fedcomp.models import build_model, get_weights, set_weights
+from fedcomp.models import PartialModel, get_weights, set_weights
 from fedcomp.training import evaluate
 from server.refinement import Refinement
 
@@ -20,8 +20,8 @@ def digits():
 def refinement(digits, settings, model="perceptron"):
     config = RunConfig.from_mapping({"model": model, **settings})
     held_out = hold_out(digits[0], validation_size=100, proxy_size=300, server_labels=config.server_labels, seed=0)
-    module = build_model(model, image_shape=(1, 8, 8), num_classes=10, seed=0)
-    return Refinement.of(config, module, held_out), module
+    whole = PartialModel.build(model, image_shape=(1, 8, 8), num_classes=10, seed=0)
+    return Refinement.of(config, whole, held_out), whole.module
 
 
 def test_it_learns_and_is_a_function_of_its_arguments(digits):
@@ -49,3 +49,16 @@ def test_static_batch_norm_is_measured_at_the_server(digits):
 
 def test_without_labels_there_is_none(digits):
     assert refinement(digits, {})[0] is None
+
+
+def test_pruned_weights_are_zero_after_the_last_round_that_prunes(digits):
+    refine, module = refinement(digits, {"prune-ratio": 0.8, "num-server-rounds": 4, "prune-until": 3})
+    start = get_weights(module)
+
+    def zeros(server_round):
+        weights = [values for values in refine(server_round, start).values() if values.ndim > 1]
+        return 1 - sum(np.count_nonzero(values) for values in weights) / sum(values.size for values in weights)
+
+    shares = [zeros(server_round) for server_round in range(1, 5)]
+    assert shares == sorted(shares)
+    assert shares[2:] == pytest.approx([0.8, 0.8], abs=1e-3)

@@ -106,7 +106,7 @@ def training_updates(
 def _clients(config: RunConfig) -> Iterator[ClientData | None]:
     """Yield each client's images; None for one without any."""
     train, _ = load_dataset(config.dataset, config.data_dir)
-    held_out = hold_out(train, validation_size=config.validation_size, proxy_size=config.proxy_size, seed=config.seed)
+    held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
     parts = partition_labels(
         held_out.clients.labels,
         num_clients=config.num_clients,

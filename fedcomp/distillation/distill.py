@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from fedcomp.errors import DataError
+from fedcomp.distillation.hints import Hints
+from fedcomp.errors import ConfigError, DataError
+from fedcomp.models import training_mode
 from fedcomp.seeding import derive_seed
 from fedcomp.training import evaluate, to_images, weak_augment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from torch import Tensor, nn
 
     from fedcomp.data import ImageDataset
@@ -26,14 +30,37 @@ class DistillSettings:
     Args:
         epochs: Passes over the proxy images.
         batch_size: Images a step.
-        learning_rate: Adam's first rate; it falls to zero along a cosine.
-        temperature: Above 0; softens both sides.
+        optimizer: ``adam``, or ``sgd`` with Nesterov momentum 0.9.
+        learning_rate: The first one; it falls to zero along a cosine.
+        temperature: Above 0; softens both sides in the first epoch.
+        final_temperature: In the last epoch, on a geometric way there; 0 for the same throughout.
+        hard_weight: In [0, 1]: share of the cross-entropy with the teacher's own choice in the loss.
+        hint_weight: Of the distance to the teacher's features, where there are any; 0 is off.
+        patience: Epochs without a better validation accuracy after which it stops; 0 is never.
+
+    Raises:
+        ConfigError: The optimizer is unknown.
     """
 
     epochs: int = 60
     batch_size: int = 64
+    optimizer: str = "adam"
     learning_rate: float = 2e-3
     temperature: float = 3.0
+    final_temperature: float = 0.0
+    hard_weight: float = 0.0
+    hint_weight: float = 0.0
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in _OPTIMIZERS:
+            raise ConfigError(f"distill-optimizer is {self.optimizer!r}, expected one of {', '.join(_OPTIMIZERS)}")
+
+    def temperature_in(self, epoch: int) -> float:
+        """Return the temperature of an epoch, from 1 to `epochs`."""
+        progress = (epoch - 1) / max(self.epochs - 1, 1)
+        final = self.final_temperature or self.temperature
+        return float(self.temperature * (final / self.temperature) ** progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +72,14 @@ class DistillReport:
         best_accuracy: Of the weights that were kept.
         best_epoch: After which they were taken; 0 means that nothing beat the start and it was kept.
         final_loss: Mean loss of the last epoch.
+        num_epochs: How many were done: fewer than asked where patience ended.
     """
 
     start_accuracy: float
     best_accuracy: float
     best_epoch: int
     final_loss: float
+    num_epochs: int
 
 
 def distill(
@@ -61,12 +90,13 @@ def distill(
     settings: DistillSettings,
     *,
     seed: int,
+    hints: Tensor | None = None,
 ) -> DistillReport:
     r"""Train `student` in place to imitate a teacher, and keep the weights that are best on the validation set.
 
-    The loss is ``T^2 * KL(softmax(teacher / T) || softmax(student / T))``. The student sees weakly augmented images,
-    which a teacher's logits survive. A student of the teacher's own architecture should start from the average of
-    the clients' models (FedDF), and keeps it if distillation does not help.
+    The loss is `distillation_loss`, and the distance to hints where there are any. The student sees weakly augmented
+    images, which a teacher's logits survive. A student of the teacher's own architecture should start from the average
+    of the clients' models (FedDF), and keeps it if distillation does not help.
 
     Args:
         student: Any model, on any device.
@@ -75,9 +105,11 @@ def distill(
         validation: Labelled; the gate.
         settings: See there.
         seed: For order and augmentation.
+        hints: (N, D), what a teacher's last layer sees of each image (`features`); used where `hint_weight` is set.
 
     Raises:
-        DataError: There are no proxy images, or not one row of logits for each.
+        DataError: There are no proxy images, or not one row of logits or hints for each.
+        UsageError: There are hints, and the student has no linear layer.
 
     References:
         Hinton et al., Distilling the Knowledge in a Neural Network, 2015, section 2;
@@ -89,35 +121,76 @@ def distill(
             f"{proxy.name}: teacher's logits of shape {tuple(teacher_logits.shape)} for {len(proxy)} proxy images of "
             f"{proxy.num_classes} classes, expected shape {expected} of one image or more"
         )
+    if hints is not None and (hints.ndim != 2 or len(hints) != len(proxy)):
+        raise DataError(f"{proxy.name}: {len(hints)} rows of hints for {len(proxy)} proxy images, expected (N, D)")
     generator = torch.Generator().manual_seed(derive_seed(seed, "distill"))
     device = next(student.parameters()).device
-    images = to_images(proxy.images).to(device)
-    targets = F.log_softmax(teacher_logits.to(device) / settings.temperature, dim=1)
-    optimizer = torch.optim.Adam(student.parameters(), settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
+    images, targets = to_images(proxy.images).to(device), teacher_logits.to(device)
     start_accuracy = best_accuracy = evaluate(student, validation).accuracy
-    best_weights, best_epoch, final_loss = copy.deepcopy(student.state_dict()), 0, 0.0
-    student.train()
-    for epoch in range(1, settings.epochs + 1):
-        losses = []
-        for indices in _batches_without_rest(len(images), settings.batch_size, generator):
-            views = weak_augment(images[indices], generator, flip_ok=proxy.flip_ok)
-            predictions = F.log_softmax(student(views) / settings.temperature, dim=1)
-            divergence = F.kl_div(predictions, targets[indices], reduction="batchmean", log_target=True)
-            loss = settings.temperature**2 * divergence
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        schedule.step()
-        final_loss = sum(losses) / len(losses)
-        accuracy = evaluate(student, validation).accuracy
-        # On equal validation accuracy the later weights: they have seen the smaller learning rate.
-        if accuracy > best_accuracy or (best_epoch and accuracy == best_accuracy):
-            best_accuracy, best_epoch = accuracy, epoch
-            best_weights = copy.deepcopy(student.state_dict())
+    best_weights, best_epoch, epoch, mean_loss = copy.deepcopy(student.state_dict()), 0, 0, 0.0
+    with Hints(student, hints if settings.hint_weight else None, images[:1], generator) as hinted:
+        optimizer = _OPTIMIZERS[settings.optimizer](
+            [*student.parameters(), *hinted.parameters()], settings.learning_rate
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
+        training_mode(student)
+        for epoch in range(1, settings.epochs + 1):
+            temperature, losses = settings.temperature_in(epoch), []
+            for indices in _batches_without_rest(len(images), settings.batch_size, generator):
+                logits = student(weak_augment(images[indices], generator, flip_ok=proxy.flip_ok))
+                loss = distillation_loss(logits, targets[indices], temperature, hard_weight=settings.hard_weight)
+                loss = loss + settings.hint_weight * hinted.distance(indices)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+            schedule.step()
+            mean_loss = sum(losses) / len(losses)
+            accuracy = evaluate(student, validation).accuracy
+            # On equal validation accuracy the later weights: they have seen the smaller learning rate.
+            if accuracy > best_accuracy or (best_epoch and accuracy == best_accuracy):
+                best_accuracy, best_epoch = accuracy, epoch
+                best_weights = copy.deepcopy(student.state_dict())
+            if settings.patience and epoch - best_epoch >= settings.patience:
+                break
     student.load_state_dict(best_weights)
-    return DistillReport(start_accuracy, best_accuracy, best_epoch, final_loss)
+    return DistillReport(start_accuracy, best_accuracy, best_epoch, mean_loss, epoch)
+
+
+def distillation_loss(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float, *, hard_weight: float = 0.0
+) -> Tensor:
+    r"""Return ``(1 - a) T^2 KL(softmax(teacher / T) || softmax(student / T)) + a CE(student, argmax teacher)``.
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K).
+        temperature: T, above 0.
+        hard_weight: a, in [0, 1].
+
+    Returns:
+        The mean over images.
+
+    References:
+        Hinton et al., Distilling the Knowledge in a Neural Network, 2015, section 2.
+    """
+    predictions = F.log_softmax(student_logits / temperature, dim=1)
+    targets = F.log_softmax(teacher_logits / temperature, dim=1)
+    soft = temperature**2 * F.kl_div(predictions, targets, reduction="batchmean", log_target=True)
+    if not hard_weight:
+        return soft
+    return (1 - hard_weight) * soft + hard_weight * F.cross_entropy(student_logits, teacher_logits.argmax(dim=1))
+
+
+def _adam(parameters: Iterable[Tensor], learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, learning_rate)
+
+
+def _sgd(parameters: Iterable[Tensor], learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, learning_rate, momentum=0.9, nesterov=True)
+
+
+_OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], torch.optim.Optimizer]] = {"adam": _adam, "sgd": _sgd}
 
 
 def _batches_without_rest(count: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:

@@ -6,17 +6,34 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from fedcomp.errors import RunError
+from fedcomp.errors import ConfigError, RunError
 from fedcomp.models import set_weights
 from fedcomp.training import evaluate, predict_logits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
     from fedcomp.data import ImageDataset
     from fedcomp.types import Model
 
 _CHANCE_MARGIN = 1.5
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    return logits.softmax(dim=1)
+
+
+def _as_logits(probabilities: Tensor) -> Tensor:
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
+
+
+_AVERAGES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "logits": (torch.Tensor.clone, torch.Tensor.clone),
+    "probabilities": (_probabilities, _as_logits),
+}
+"""What is done to the logits of each, and to their mean."""
 
 
 class Teacher(Protocol):
@@ -39,7 +56,7 @@ class GlobalTeacher:
 
 
 class EnsembleTeacher:
-    """The clients' models, their logits averaged; each model is seen once and forgotten.
+    """The clients' models, averaged in their answers; each model is seen once and forgotten.
 
     A model that is no better than chance on the validation set is left out: it must find at least 1.5 times the
     share of right labels that guessing finds. So is one whose logits are not finite.
@@ -48,13 +65,22 @@ class EnsembleTeacher:
         model: Scratch model of the clients' architecture; its weights are overwritten.
         proxy: The images to label.
         validation: Decides who is at chance.
+        average: What is averaged: ``logits``, or ``probabilities``, which weighs the sure and the unsure alike.
+
+    Raises:
+        ConfigError: `average` is neither.
 
     References:
         Lin et al., Ensemble Distillation for Robust Model Fusion (FedDF), NeurIPS 2020, section 3, algorithm 1.
     """
 
-    def __init__(self, model: nn.Module, proxy: ImageDataset, validation: ImageDataset) -> None:
+    def __init__(
+        self, model: nn.Module, proxy: ImageDataset, validation: ImageDataset, *, average: str = "logits"
+    ) -> None:
+        if average not in _AVERAGES:
+            raise ConfigError(f"teacher-average is {average!r}, expected {' or '.join(_AVERAGES)}")
         self._model, self._proxy, self._validation = model, proxy, validation
+        self._to_mean, self._from_mean = _AVERAGES[average]
         self._sum: Tensor = torch.zeros(len(proxy), proxy.num_classes)
         self.num_teachers = 0
         self.num_dropped = 0
@@ -67,11 +93,11 @@ class EnsembleTeacher:
         if accuracy < _CHANCE_MARGIN / self._proxy.num_classes or not logits.isfinite().all():
             self.num_dropped += 1
             return
-        self._sum += logits
+        self._sum += self._to_mean(logits)
         self.num_teachers += 1
 
     def logits(self) -> Tensor:
-        """Return the mean logits; raises `RunError` if no teacher was better than chance."""
+        """Return the mean as logits; raises `RunError` if no teacher was better than chance."""
         if not self.num_teachers:
             raise RunError(f"none of {self.num_dropped} client models is better than chance: nobody can teach")
-        return self._sum / self.num_teachers
+        return self._from_mean(self._sum / self.num_teachers)

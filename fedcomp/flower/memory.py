@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
 
 from fedcomp.codecs import decode
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from flwr.app import RecordDict
 
     from fedcomp.codecs import ErrorFeedback
-    from fedcomp.types import ModelDelta
+    from fedcomp.types import Model, ModelDelta
 
 _TOTAL_KEY = "fedcomp.total"
 _VELOCITY_KEY = "fedcomp.velocity"
@@ -34,6 +35,13 @@ class Memory(NamedTuple):
     residual: ModelDelta | None = None
     velocity: ModelDelta | None = None
     frame: bytes | None = None
+
+    def without_pruned(self, model: Model) -> Memory:
+        """Forget what is owed to weights that are zero in `model`; tensors of one axis are never pruned."""
+        return self._replace(
+            residual=self.residual and _where_alive(self.residual, model),
+            velocity=self.velocity and _where_alive(self.velocity, model),
+        )
 
 
 def recall(state: RecordDict, spec: ModelSpec, feedback: ErrorFeedback, acknowledged: int) -> Memory:
@@ -84,6 +92,13 @@ def remember(
         elif key in state:
             del state[key]
     state[_SENT_KEY] = ConfigRecord({"round": server_round, "frame": frame})
+
+
+def _where_alive(delta: ModelDelta, model: Model) -> ModelDelta:
+    return {
+        name: np.where(model[name] != 0, values, values.dtype.type(0)) if values.ndim > 1 else values
+        for name, values in delta.items()
+    }
 
 
 def _read_delta(state: RecordDict, key: str, spec: ModelSpec) -> ModelDelta | None:

@@ -107,6 +107,8 @@ def _compress_reply(
     delta = subtract_models(to_model(local), base)
     feedback = ErrorFeedback(order.residual_decay, order.momentum_correction)
     memory = recall(context.state, ModelSpec.of(delta), feedback, order.acknowledged)
+    if order.zeros_stay:
+        memory = memory.without_pruned(base)
     velocity = feedback.accelerate(delta, memory.velocity)
     total = feedback.compensate(velocity, memory.residual)
     # Partition ids outlive node ids, which Flower draws anew for each run.

@@ -25,6 +25,7 @@ class CompressionOrder:
         lineage: Names the training; see `lineage`.
         budget: Most bytes of the update's frame; 0 for no limit.
         references: Fingerprints of earlier models, which this client holds, that the frame shall be coded with.
+        zeros_stay: Whether weights that are zero in the model are pruned: nothing is owed to them any more.
         is_authenticated: Whether the frame must be sealed with this client's key.
     """
 
@@ -36,5 +37,6 @@ class CompressionOrder:
     acknowledged: int
     lineage: str
     budget: int = 0
+    zeros_stay: bool = False
     is_authenticated: bool = False
     references: tuple[int, ...] = ()

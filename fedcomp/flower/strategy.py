@@ -83,8 +83,11 @@ class CompressedStrategy(Strategy):
             off.
         authenticate: The clients' keys: then an update counts only with the tag of one of them. Not for plain arrays.
         min_replies: Fewest accepted updates for a step.
+        zeros_stay: Weights of two axes and more that are zero in the model are pruned: clients forget what error
+            feedback owes them. Their training must leave them zero, and `downlink` send them exactly.
         refine: Called with the round and the model that `inner` made of it; what it returns, of the same names and
-            shapes, is the round's model. A function of its arguments alone, or a resumed run is another one.
+            shapes, is the round's model: trained further, or pruned. A function of its arguments alone, or a resumed
+            run is another one. Not called in a round that changes nothing.
         on_update: Called with each accepted update, before it is forgotten.
         on_round: Called with the counts of each finished training round.
 
@@ -111,6 +114,7 @@ class CompressedStrategy(Strategy):
         clip_update_norm: float = 0.0,
         authenticate: FrameKeys | None = None,
         min_replies: int = 1,
+        zeros_stay: bool = False,
         refine: Callable[[int, Model], Model] | None = None,
         on_update: Callable[[int, AcceptedUpdate], None] | None = None,
         on_round: Callable[[RoundTraffic], None] | None = None,
@@ -143,6 +147,7 @@ class CompressedStrategy(Strategy):
         self.residual_decay, self.momentum_correction = residual_decay, momentum_correction
         self.seed, self.min_replies = seed, min_replies
         self.limits, self.clip_update_norm = limits or FrameLimits(), clip_update_norm
+        self.zeros_stay = zeros_stay
         self._refine, self._on_update, self._on_round = refine, on_update, on_round
         self._lineage = new_lineage()
         self._keys = authenticate
@@ -180,6 +185,7 @@ class CompressedStrategy(Strategy):
                 lineage=self._lineage,
                 budget=granted(self.uplink_budget, server_round, client),
                 references=self._references(client),
+                zeros_stay=self.zeros_stay,
                 is_authenticated=self._keys is not None,
             )
             # Stock strategies give all messages the same RecordDict: make one for each.

@@ -1,6 +1,7 @@
 """Models by name, and their weights as NumPy arrays."""
 
 from fedcomp.models.backbone import BackboneClassifier, split_backbone
+from fedcomp.models.narrow import narrow_to
 from fedcomp.models.partial import PartialModel
 from fedcomp.models.parts import ModelParts, freeze, training_mode
 from fedcomp.models.registry import MODELS, build_model
@@ -16,6 +17,7 @@ __all__ = [
     "build_model",
     "freeze",
     "get_weights",
+    "narrow_to",
     "set_weights",
     "split_backbone",
     "training_mode",

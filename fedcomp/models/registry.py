@@ -1,4 +1,4 @@
-"""Models by name."""
+"""Models by name: ``cnn``, ``student-cnn(width=2)``, ``package.module:callable``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fedcomp.errors import ConfigError
-from fedcomp.models.cnn import cnn, cnn_gn, student_cnn
+from fedcomp.models.cnn import cnn, cnn_gn, student_cnn, student_pyramid
 from fedcomp.models.efficientnet_lite0 import efficientnet_lite0
 from fedcomp.models.libraries import library_builder
 from fedcomp.models.mobilenet_v2 import mobilenet_v2
@@ -32,10 +32,10 @@ MODELS: dict[str, ModelBuilder] = {
     "resnet8-gn": resnet8_gn,
     "cnn": cnn,
     "student-cnn": student_cnn,
+    "student-pyramid": student_pyramid,
     "mobilenet-v2": mobilenet_v2,
     "efficientnet-lite0": efficientnet_lite0,
 }
-
 _NAME = re.compile(r"(?P<base>[^()\s]+)(?:\((?P<arguments>[^()]*)\))?")
 
 

@@ -8,6 +8,7 @@ from fedcomp.reporting.logs import LogFormat, LogSettings, configure_logging
 from fedcomp.reporting.progress import Progress, RoundRow
 from fedcomp.reporting.prometheus import MetricsExporter
 from fedcomp.reporting.recorder import RunRecorder
+from fedcomp.reporting.rows import update_rows
 from fedcomp.reporting.run_folder import RunFolder, new_run_path
 from fedcomp.reporting.system import peak_rss_bytes, versions
 from fedcomp.reporting.table import comparison_table
@@ -32,5 +33,6 @@ __all__ = [
     "mean_and_spread",
     "new_run_path",
     "peak_rss_bytes",
+    "update_rows",
     "versions",
 ]

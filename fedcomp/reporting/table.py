@@ -24,6 +24,8 @@ _ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
     ("updates refused", lambda s: str(s["updates_rejected"])),
     ("student accuracy", lambda s: format_share(s["student_accuracy"])),
     ("student bytes", lambda s: format_bytes(s["student_bytes"])),
+    ("student as int8 ONNX", lambda s: format_bytes(s["student_int8_bytes"])),
+    ("its accuracy", lambda s: format_share(s["student_int8_accuracy"])),
     ("simulated time", lambda s: format_seconds(s["simulated_seconds"])),
     ("time", lambda s: format_seconds(s["wall_seconds"])),
 )

@@ -1,5 +1,37 @@
 """The student: what leaves the system."""
 
+from fedcomp.student.card import StudentCard, Variant
+from fedcomp.student.channels import prune_channels
+from fedcomp.student.export import export_onnx, fold_batch_norm
+from fedcomp.student.from_run import RUN_FACTS, student_from_run
+from fedcomp.student.magnitude import cubic_sparsity, prune_smallest, prune_weights, sparsity
+from fedcomp.student.make import Lesson, StudentSettings, export_student, train_student
+from fedcomp.student.quantize import quantize_after_training, train_quantized
+from fedcomp.student.runtime import Latency, OnnxModel, Parity, measure_latency
 from fedcomp.student.store import load_student, save_student
 
-__all__ = ["load_student", "save_student"]
+__all__ = [
+    "RUN_FACTS",
+    "Latency",
+    "Lesson",
+    "OnnxModel",
+    "Parity",
+    "StudentCard",
+    "StudentSettings",
+    "Variant",
+    "cubic_sparsity",
+    "export_onnx",
+    "export_student",
+    "fold_batch_norm",
+    "load_student",
+    "measure_latency",
+    "prune_channels",
+    "prune_smallest",
+    "prune_weights",
+    "quantize_after_training",
+    "save_student",
+    "sparsity",
+    "student_from_run",
+    "train_quantized",
+    "train_student",
+]

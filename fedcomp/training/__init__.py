@@ -19,6 +19,7 @@ from fedcomp.training.pseudo_labels import PseudoLabels
 from fedcomp.training.regularizers import Dynamic, Proximal, Regularizer
 from fedcomp.training.static_norm import measure_statistics, untracked_statistics
 from fedcomp.training.views import ImageViews, Views, image_views
+from fedcomp.training.zeros import keep_zeros
 
 __all__ = [
     "Batch",
@@ -41,6 +42,7 @@ __all__ = [
     "evaluate_logits",
     "fastest",
     "image_views",
+    "keep_zeros",
     "make_objective",
     "measure_statistics",
     "memory_format",

@@ -42,15 +42,24 @@ class Evaluation:
 
 def evaluate(model: nn.Module, dataset: ImageDataset) -> Evaluation:
     """Measure `model` on a labelled data set; raises `DataError` if it is empty or an image has no label."""
-    if not len(dataset):
-        raise DataError(f"{dataset.name}: no image to evaluate on")
-    if unlabelled := int((dataset.labels == UNLABELLED).sum()):
-        raise DataError(f"{dataset.name}: {unlabelled} of {len(dataset)} images have no label to evaluate against")
-    return evaluate_logits(predict_logits(model, dataset.images), torch.from_numpy(dataset.labels))
+    _check_labelled(dataset)
+    return evaluate_logits(predict_logits(model, dataset.images), dataset)
 
 
-def evaluate_logits(logits: Tensor, labels: Tensor) -> Evaluation:
-    """Measure logits (N, K) against labels (N,), one or more."""
+def evaluate_logits(logits: Tensor, dataset: ImageDataset) -> Evaluation:
+    """Measure what a model answered.
+
+    Args:
+        logits: (N, K), whoever computed them.
+        dataset: The N images and their labels.
+
+    Raises:
+        DataError: There is no image, an image has no label, or there is not one row for each.
+    """
+    _check_labelled(dataset)
+    if logits.shape != (expected := (len(dataset), dataset.num_classes)):
+        raise DataError(f"{dataset.name}: logits of shape {tuple(logits.shape)}, expected {expected}")
+    labels = torch.from_numpy(dataset.labels)
     correct = (logits.argmax(dim=1) == labels).float()
     per_class = [correct[labels == label].mean().item() for label in range(logits.shape[1])]
     return Evaluation(
@@ -72,3 +81,10 @@ def predict_logits(model: nn.Module, images: NDArray) -> Tensor:
             return torch.cat([model(batch.to(device)).cpu() for batch in batches]).clone()
     finally:
         model.train(was_training)
+
+
+def _check_labelled(dataset: ImageDataset) -> None:
+    if not len(dataset):
+        raise DataError(f"{dataset.name}: no image to evaluate on")
+    if unlabelled := int((dataset.labels == UNLABELLED).sum()):
+        raise DataError(f"{dataset.name}: {unlabelled} of {len(dataset)} images have no label to evaluate against")

@@ -58,6 +58,28 @@ def test_stock_means_are_streamed_and_other_strategies_get_every_reply():
     assert not needs_only_the_mean(toy_inner(FedMedian))
 
 
+def test_refine_has_the_last_word_on_a_round():
+    rounds = []
+
+    def refine(server_round, model):
+        rounds.append(server_round)
+        return {**model, "weight": np.full_like(model["weight"], server_round)}
+
+    result = run_rounds(compressed(toy_inner(), codec="lossless", refine=refine)[0], toy_client(), num_rounds=3)
+    assert rounds == [1, 2, 3]
+    assert (to_model(result.arrays)["weight"] == 3).all()
+    assert to_model(result.arrays)["counter"] == 13
+
+
+def test_a_round_that_changes_nothing_is_not_refined():
+    rounds = []
+    strategy = compressed(
+        toy_inner(), codec="lossless", min_replies=99, refine=lambda server_round, model: rounds.append(server_round)
+    )[0]
+    run_rounds(strategy, toy_client(), num_rounds=1)
+    assert not rounds
+
+
 def test_differential_privacy_strategies_work_inside():
     floats = {name: MODEL[name] for name in ("weight", "bias")}
     private = DifferentialPrivacyServerSideFixedClipping(

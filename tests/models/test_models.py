@@ -42,6 +42,15 @@ def test_weights_go_out_and_in(name):
     assert all((after[key] == weights[key]).all() and after[key].dtype == weights[key].dtype for key in weights)
 
 
+@pytest.mark.parametrize("name", ["student-cnn", "student-pyramid"])
+def test_a_width_multiplies_the_channels(name):
+    def count(width):
+        return sum(parameter.numel() for parameter in build(f"{name}(width={width})").parameters())
+
+    assert count(0.5) < count(1) == sum(parameter.numel() for parameter in build(name).parameters()) < count(2.0)
+    assert build(f"{name}(width=0.05)")(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+
+
 def test_weights_are_copies():
     model = build("perceptron")
     weights = get_weights(model)

@@ -13,6 +13,7 @@ import pytest
 from fedcomp.cli import run
 
 SMALL = [
+    "student-export=false",
     "model=perceptron",
     "num-clients=8",
     "fraction-train=0.75",

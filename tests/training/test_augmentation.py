@@ -73,6 +73,7 @@ def test_a_geometric_operation_alone_is_one_matrix(place):
     matrices = affine_matrices(torch.tensor([place, place, 99]), torch.tensor([0.0, 0.8, 0.8]))
     torch.testing.assert_close(matrices[[0, 2]], torch.eye(3).expand(2, 3, 3))
     assert not torch.equal(matrices[1], torch.eye(3))
+    assert torch.linalg.det(matrices).min() > 0  # nothing mirrors
 
 
 def test_a_shift_moves_pixels_and_brings_zeros_in():

@@ -1,0 +1,118 @@
+"""Int8: after training by ONNX Runtime, or in training by torchao."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from fedcomp.distillation import distill
+from fedcomp.student.export import INPUT
+from fedcomp.student.extra import student_extra
+from fedcomp.student.runtime import to_input
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from fedcomp.data import ImageDataset
+    from fedcomp.distillation import DistillSettings
+    from fedcomp.types import NDArray
+
+_CALIBRATION_IMAGES, _BATCH_SIZE = 1024, 64
+
+
+def quantize_after_training(content: bytes, images: NDArray) -> bytes:
+    """Quantize a float32 ONNX model to int8 weights, one scale a channel, and uint8 activations.
+
+    Ranges of activations are the smallest and largest that calibration sees. Logits stay float32: eight bits would make
+    ties of them.
+
+    Args:
+        content: Of a file without BatchNorm.
+        images: uint8 (N, C, H, W), for calibration; no labels are needed. The first 1,024 are used.
+
+    Returns:
+        An ONNX model with pairs of QuantizeLinear and DequantizeLinear.
+
+    References:
+        Nagel et al., A White Paper on Neural Network Quantization, 2021, section 3.
+    """
+    with student_extra():
+        import onnx
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+        class ProxyImages(CalibrationDataReader):  # type: ignore[misc]
+            """Batches of calibration images, once."""
+
+            def __init__(self) -> None:
+                few = images[:_CALIBRATION_IMAGES]
+                self._batches = iter(few[i : i + _BATCH_SIZE] for i in range(0, len(few), _BATCH_SIZE))
+
+            def get_next(self) -> dict[str, NDArray] | None:
+                """Return the next batch, None after the last."""
+                batch = next(self._batches, None)
+                return None if batch is None else {INPUT: to_input(batch)}
+
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "int8.onnx"
+            quantize_static(
+                onnx.load_from_string(content),
+                target,
+                ProxyImages(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
+            )
+            return target.read_bytes()
+
+
+def train_quantized(
+    folded: nn.Module,
+    teacher_logits: Tensor,
+    proxy: ImageDataset,
+    validation: ImageDataset,
+    settings: DistillSettings,
+    *,
+    seed: int,
+) -> nn.Module:
+    """Go on distilling with quantizers in the graph, and return the model with int8 weights.
+
+    Args:
+        folded: A trained model without BatchNorm, see `fold_batch_norm`; left alone.
+        teacher_logits: (N, K), for the proxy images.
+        proxy: Unlabelled images.
+        validation: Labelled; the weights are those that are best on it, quantized.
+        settings: How; a tenth of the first learning rate, and a quarter of the epochs, are enough.
+        seed: For order and augmentation.
+
+    Returns:
+        A module that `export_onnx` writes as pairs of QuantizeLinear and DequantizeLinear.
+
+    References:
+        Jacob et al., CVPR 2018, section 3; Mishra and Marr, Apprentice, ICLR 2018, scheme C (distilled fine-tuning).
+    """
+    with student_extra():
+        from torchao.quantization.pt2e import allow_exported_model_train_eval
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_qat_pt2e
+        from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
+            X86InductorQuantizer,
+            get_default_x86_inductor_quantization_config,
+        )
+
+        quantizer = X86InductorQuantizer()
+        quantizer.set_global(get_default_x86_inductor_quantization_config(is_qat=True))
+        example = torch.zeros(2, *proxy.image_shape)
+        batch = torch.export.Dim("batch", min=1)
+        exported = torch.export.export(folded, (example,), dynamic_shapes=({0: batch},), strict=False).module()
+        prepared = prepare_qat_pt2e(exported, quantizer)
+        allow_exported_model_train_eval(prepared)
+        distill(prepared, teacher_logits, proxy, validation, settings, seed=seed)
+        prepared.eval()
+        quantized: nn.Module = convert_pt2e(prepared)
+        allow_exported_model_train_eval(quantized)
+        quantized.eval()
+        return quantized

@@ -1,0 +1,131 @@
+"""Artifacts: what comes back, and that nothing else does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper, numpy_helper
+
+from fedcomp.errors import ArtifactError
+from fedcomp.store import LoadedModel, artifact_pb2, pack_artifact, unpack_artifact
+from fedcomp.store.graph import join_model, parse_onnx, split_model
+from tests.store.tiny import CLASSES, CODEC, edited, tiny_artifact, tiny_images, tiny_model
+
+
+def test_a_model_without_its_notes_answers_the_same():
+    content, images = tiny_model(), tiny_images()
+    model = split_model(content)
+    joined = join_model(parse_onnx(model.skeleton), model.weights)
+    assert len(joined) < len(content) - 500
+    np.testing.assert_array_equal(LoadedModel(joined).logits(images), LoadedModel(content).logits(images))
+    assert split_model(joined).skeleton == model.skeleton
+
+
+def test_floats_come_back_exactly_and_eight_bits_nearly():
+    content, images = tiny_model(), tiny_images()
+    exact = LoadedModel(content).logits(images)
+    lossless, q8 = (unpack_artifact(pack_artifact(split_model(content), c, {})) for c in ("lossless", CODEC))
+    np.testing.assert_array_equal(LoadedModel(lossless).logits(images), exact)
+    np.testing.assert_allclose(LoadedModel(q8).logits(images), exact, atol=0.05 * np.abs(exact).max())
+
+
+def test_artifacts_of_earlier_releases_are_read():
+    golden = (Path(__file__).parent / "golden" / "v1.fcm").read_bytes()
+    images = tiny_images()
+    found = LoadedModel(unpack_artifact(golden)).logits(images)
+    np.testing.assert_allclose(found, LoadedModel(unpack_artifact(tiny_artifact())).logits(images), atol=1e-4)
+
+
+def test_gains_are_undone():
+    model = split_model(tiny_model())
+    names = list(model.weights)
+    gained = pack_artifact(model, "lossless", {names[0]: 9, names[1]: -160})
+    for name, values in split_model(unpack_artifact(gained)).weights.items():
+        np.testing.assert_allclose(values, model.weights[name], rtol=1e-6)
+
+
+def test_a_float_batch_is_as_good_as_bytes():
+    model, images = LoadedModel(tiny_model()), tiny_images()
+    np.testing.assert_allclose(model.logits(images.astype(np.float32) / 255), model.logits(images), rtol=1e-5)
+    assert model.logits(images).shape == (len(images), CLASSES)
+
+
+def test_every_cut_and_every_flip_is_refused_or_another_model_of_the_same_shape():
+    """Here without the digest, which finds each of them before: a stranger can compute it again."""
+    artifact, spec = tiny_artifact(), {n: v.shape for n, v in split_model(tiny_model()).weights.items()}
+    for end in range(0, len(artifact), 7):
+        with pytest.raises(ArtifactError):
+            unpack_artifact(artifact[:end])
+    for position in range(0, len(artifact), 3):
+        flipped = bytearray(artifact)
+        flipped[position] ^= 1 << position % 8
+        try:
+            content = unpack_artifact(bytes(flipped))
+        except ArtifactError:
+            continue
+        assert {n: v.shape for n, v in split_model(content).weights.items()} == spec
+
+
+def hostile(**fields):
+    message = artifact_pb2.Artifact.FromString(tiny_artifact()[4:])
+    for name, value in fields.items():
+        if isinstance(value, list):
+            getattr(message, name)[:] = value
+        else:
+            setattr(message, name, value)
+    return b"fcm\x01" + message.SerializeToString()
+
+
+def test_what_a_stranger_claims_is_checked():
+    bomb = b"\x28\xb5\x2f\xfd\xa0" + (1 << 30).to_bytes(4, "little")  # a zstd frame that declares a gigabyte
+    for artifact, what in (
+        (b"", "begins with"),
+        (hostile(skeleton=bomb), "declares 1073741824 bytes"),
+        (hostile(gains=[0, 0]), "2 gains for 4 tensors"),
+        (hostile(gains=[1000, 0, 0, 0]), "beyond 160"),
+        (hostile(frame=b""), "weights are refused"),
+        (hostile(skeleton=artifact_pb2.Artifact.FromString(tiny_artifact(channels=9)[4:]).skeleton), "wrong-model"),
+    ):
+        with pytest.raises(ArtifactError, match=what):
+            unpack_artifact(artifact)
+
+
+def put_outside(model):
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = tensor.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def loop(model):
+    body = helper.make_graph([], "body", [], [])
+    model.graph.node.append(helper.make_node("If", ["a"], ["z"], then_branch=body, else_branch=body))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (put_outside, "other files"),
+        (loop, "subgraph"),
+        (lambda m: setattr(m.graph.node[0], "domain", "com.evil"), "com.evil"),
+        (lambda m: m.functions.add(name="f"), "functions"),
+        (lambda m: setattr(m.graph.node[0], "op_type", "Nonsense"), "operator"),
+        (lambda m: m.graph.initializer[0].dims.append(1 << 40), "do not fit"),
+    ],
+)
+def test_models_that_are_no_plain_computation_are_refused(change, what):
+    with pytest.raises(ArtifactError, match=what):
+        split_model(edited(change))
+
+
+def test_models_that_are_no_classifiers_of_images_are_refused():
+    with pytest.raises(ArtifactError, match="expected"):
+        LoadedModel(edited(lambda m: m.graph.input[0].type.tensor_type.shape.dim.pop()))
+    with pytest.raises(ArtifactError, match="no ONNX"):
+        LoadedModel(b"nonsense")
+
+    def break_weights(model):
+        model.graph.initializer[2].CopyFrom(numpy_helper.from_array(np.zeros((2, 5, 3, 3), np.float32), "conv2"))
+
+    with pytest.raises(ArtifactError):
+        LoadedModel(edited(break_weights)).logits(tiny_images(1))

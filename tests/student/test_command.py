@@ -1,0 +1,58 @@
+"""``fedcomp student``: what it says, and how it refuses."""
+
+import shutil
+import sys
+
+import pytest
+
+from fedcomp.cli import run
+from fedcomp.errors import UsageError
+from fedcomp.student.extra import student_extra
+
+QUICK = ["--quantize", "none", "--student", "student-cnn(width=0.25)", "--set", "distill-epochs=2"]
+
+
+def test_a_student_of_a_run(run_folder, tmp_path, capsys):
+    out = tmp_path / "phone"
+    assert run(["student", str(run_folder), *QUICK, "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "distill student-cnn(width=0.25) on 300 images" in shown
+    assert "float32" in shown
+    assert str(out / "README.md") in shown
+    assert {path.name for path in out.iterdir()} == {"student.safetensors", "student.onnx", "card.json", "README.md"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--student", "resnet"], "expected one of"),
+        (["--student", "cnn(width=2)"], "cnn has no width, expected one of student-cnn, student-pyramid"),
+        (["--student", "student-cnn(width=99)"], "width is 99"),
+        (["--quantize", "int3"], "student-quantize"),
+        (["--set", "distil-epochs=2"], "did you mean distill-epochs"),
+    ],
+)
+def test_what_is_wrong_is_named(run_folder, arguments, message, capsys):
+    assert run(["student", str(run_folder), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (run_folder / "student").exists()
+
+
+def test_a_folder_without_a_finished_run_is_refused(run_folder, tmp_path, capsys):
+    assert run(["student", str(tmp_path)]) == 2
+    assert "is not the folder of a finished run" in capsys.readouterr().err
+    half = tmp_path / "half"
+    shutil.copytree(run_folder, half)
+    (half / "summary.json").write_text("[1")
+    assert run(["student", str(half)]) == 1
+    assert "summary.json" in capsys.readouterr().err
+    (half / "summary.json").write_text("{}")
+    (half / "model.safetensors").write_bytes(b"none")
+    assert run(["student", str(half)]) == 1
+    assert "model.safetensors" in capsys.readouterr().err
+
+
+def test_a_missing_extra_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    with pytest.raises(UsageError, match=r"torch_pruning: pip install 'fedcomp\[student\]'"), student_extra():
+        import torch_pruning  # noqa: F401
