@@ -2,7 +2,7 @@
 
 ::
 
-    python -m simulations.next_character [--rounds 20] [--seed 0]
+    python -m simulations.next_character [--rounds 10] [--seed 0]
 
 Subjects, lengths and mark-up differ from document to document: that is how unlike the clients are. The last tenth of
 each document is what accuracy is measured on.
@@ -80,7 +80,7 @@ def task(texts: list[Tensor]) -> Task:
         clients=[Examples(batch, batch.take(torch.empty(0, dtype=torch.long))) for batch in own],
         measure=measure,
         objective=make_objective(settings, ImageViews(flip_ok=False), VOCABULARY),  # its views are not used
-        settings=LocalSettings(epochs=2, batch_size=8, optimizer="adam", learning_rate=3e-3, weight_decay=0.0),
+        settings=LocalSettings(epochs=2, batch_size=16, optimizer="adam", learning_rate=5e-3, weight_decay=0.0),
     )
 
 
@@ -101,7 +101,7 @@ def _number(character: str) -> int:
 def main() -> None:
     """Run it, and print what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     print_outcomes(run(arguments.rounds, arguments.seed), "float32")

@@ -73,6 +73,13 @@ def test_every_field_is_described():
         ({"clip-update-norm": 5.0, "max-update-norm": 5.0}, "clip-update-norm 5.0 is nothing below max-update-norm"),
         ({"prune-ratio": 0.5, "downlink": "q8"}, "prune-ratio needs clients that see which weights are zero"),
         ({"prune-ratio": 0.5, "prune-from": 9, "prune-until": 3}, "prune-until 3 is before prune-from 9"),
+        ({"strategy": "feddyn", "proximal-mu": 0.1}, "feddyn has a pull towards the global model of its own"),
+        ({"strategy": "feddyn", "weight-by": "confident"}, "feddyn gives all clients the same weight"),
+        ({"strategy": "feddyn", "server-learning-rate": 0.5}, "no effect on strategy feddyn"),
+        ({"local-layers": "5.*"}, "no whole model to teach: set teacher to none"),
+        ({"frozen": "0.*", "static-batch-norm": True}, "measures all layers anew, frozen ones too"),
+        ({"objective": "simsiam", "server-labels": 50}, "simsiam trains no classifier"),
+        ({"objective": "simsiam", "teacher": "none"}, "simsiam is measured by a linear probe at the server"),
         ({"network": "lte", "dropout": 1.0}, "dropout is 1.0.*less than 1"),
     ],
 )
