@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from flwr.app import Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from clients.data import DataFacts, client_data, client_name, shared_data
-from clients.features import keeps_features, remembered_features
 from clients.memory import GRADIENT_KEY, LOCAL_LAYERS_KEY, recall, remember
 from clients.personal import personal_metrics
+from clients.training import train_model
 from fedcomp.config import FROZEN_KEY, PARTICIPANTS_KEY, RESOLVED_KEYS, RunConfig
 from fedcomp.data import hold_out_own
 from fedcomp.flower import compression_mod, keep_state_mod, to_array_record, to_model
-from fedcomp.models import BackboneClassifier, PartialModel, get_weights, set_weights
+from fedcomp.models import PartialModel, get_weights, set_weights
 from fedcomp.seeding import derive_seed
 from fedcomp.training import (
-    Batch,
-    Compute,
     Dynamic,
-    LocalSettings,
-    ObjectiveSettings,
-    image_views,
     keep_zeros,
-    make_objective,
-    train_locally,
-    train_on_batches,
 )
 
 if TYPE_CHECKING:
     from flwr.app import Context
 
-    from fedcomp.data import ClientData
-    from fedcomp.training import Regularizer
     from fedcomp.types import Model
 
 
@@ -74,7 +64,7 @@ def train(message: Message, context: Context) -> Message:
         dynamic = Dynamic(model.shared_parameters(), config.dyn_alpha, recall(context.state, GRADIENT_KEY))
     seed = derive_seed(config.seed, server_round, client_name(context))
     metrics = train_model(model, data, config, context.state, server_round, seed, dynamic)
-    if own:
+    if own is not None:
         metrics |= personal_metrics(model.module, own)
         remember(context.state, LOCAL_LAYERS_KEY, get_weights(model.module, model.parts.local))
     if dynamic:
@@ -82,29 +72,6 @@ def train(message: Message, context: Context) -> Message:
         remember(context.state, GRADIENT_KEY, dynamic.next_gradient())
     content = RecordDict({"arrays": to_array_record(model.shared_weights()), "metrics": MetricRecord({**metrics})})
     return Message(content, reply_to=message)
-
-
-def train_model(
-    model: PartialModel,
-    data: ClientData,
-    config: RunConfig,
-    state: RecordDict,
-    server_round: int,
-    seed: int,
-    regularizer: Regularizer | None,
-) -> dict[str, Any]:
-    """Train on images, or the head alone on the features that a frozen backbone once made of them."""
-    views = image_views(config, data.labelled.flip_ok)
-    objective = make_objective(ObjectiveSettings.of(config), views, data.labelled.num_classes)
-    settings = LocalSettings.of(config, Compute(config.precision, config.memory_format), server_round=server_round)
-    network = model.module
-    if keeps_features(config, model) and isinstance(network, BackboneClassifier):
-        features = remembered_features(network, model.frozen_fingerprint, data.labelled, state)
-        nothing = Batch(features.inputs[:0], features.labels[:0])
-        return train_on_batches(
-            network.head, features, nothing, settings, objective=objective, seed=seed, regularizer=regularizer
-        )
-    return train_locally(network, data, settings, objective=objective, seed=seed, regularizer=regularizer)
 
 
 def warm_up(config: RunConfig) -> None:

@@ -9,11 +9,12 @@ import safetensors.numpy
 import torch
 from flwr.app import RecordDict
 
-import clients.app
+import clients.training
 import server.app
 from clients.features import remembered_features
+from clients.personal import personal_metrics
 from fedcomp.config import RunConfig
-from fedcomp.data import load_dataset
+from fedcomp.data import hold_out_own, load_dataset, split_labelled
 from fedcomp.errors import RunError
 from fedcomp.models import BackboneClassifier, build_model, get_weights
 from fedcomp.simulation.experiment import simulate
@@ -75,13 +76,23 @@ def test_local_layers_begin_where_they_ended(tmp_path, monkeypatch):
         ended.append(get_weights(model, ["5.weight"])["5.weight"])
         return metrics
 
-    monkeypatch.setattr(clients.app, "train_locally", train)
+    monkeypatch.setattr(clients.training, "train_locally", train)
     run(tmp_path / "run", local_layers="5.*", num_clients=2)
     before = fresh().state_dict()["5.weight"].numpy()
     assert all((weights == before).all() for weights in begun[:2])
     # Two clients in two rounds, in any order: each goes on from its own.
     assert {weights.tobytes() for weights in begun[2:]} == {weights.tobytes() for weights in ended[:2]}
     assert len({weights.tobytes() for weights in ended}) == 4
+
+
+def test_a_client_without_an_image_to_spare_has_no_say():
+    data = split_labelled(load_dataset("digits")[0].take(np.arange(1)), label_fraction=1.0, seed=0)
+    kept, own = hold_out_own(data, share=0.5, seed=0)
+    assert (len(kept.labelled), len(own)) == (1, 0)
+    assert personal_metrics(fresh(), own) == {"personal-accuracy": 0.0, "personal-examples": 0.0}
+    tally = PersonalAccuracy()
+    tally.add(personal_metrics(fresh(), own))
+    assert tally.take() == {}
 
 
 def test_a_client_with_other_frozen_tensors_refuses(tmp_path, monkeypatch):
