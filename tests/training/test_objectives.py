@@ -205,5 +205,5 @@ def test_fairness_prefers_classes_that_are_guessed_evenly():
 
 @pytest.mark.parametrize("settings", [{"objective": "simclr"}])
 def test_names_that_are_none(settings):
-    with pytest.raises(ConfigError, match="supervised, pseudo-label, fixmatch"):
+    with pytest.raises(ConfigError, match="pseudo-label, fixmatch"):
         make_objective(ObjectiveSettings(**settings), Still(), K)
