@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from fedcomp.errors import ConfigError
+
+_WIDTHS = (0.05, 16.0)
+
 
 def cnn_gn(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """Build three GroupNorm blocks of 32, 64 and 64 channels, pooled to one vector.
@@ -47,7 +51,7 @@ def student_cnn(image_shape: tuple[int, int, int], num_classes: int, *, width: f
     Args:
         image_shape: Channels, height, width.
         num_classes: Size of the output.
-        width: Multiplies the channels 16, 32 and 32; 1 has about 15,500 parameters.
+        width: Multiplies the channels 16, 32 and 32, 0.05 to 16; 1 has about 15,500 parameters.
     """
     first, second, third = _widths(width, 16, 32, 32)
     return nn.Sequential(
@@ -67,7 +71,7 @@ def student_pyramid(image_shape: tuple[int, int, int], num_classes: int, *, widt
     Args:
         image_shape: Channels, height, width.
         num_classes: Size of the output.
-        width: Multiplies the channels 16, 32, 64 and 64; 1 has about 61,000 parameters.
+        width: Multiplies the channels 16, 32, 64 and 64, 0.05 to 16; 1 has about 61,000 parameters.
     """
     first, second, third, fourth = _widths(width, 16, 32, 64, 64)
     return nn.Sequential(
@@ -84,6 +88,8 @@ def student_pyramid(image_shape: tuple[int, int, int], num_classes: int, *, widt
 
 
 def _widths(factor: float, *channels: int) -> tuple[int, ...]:
+    if not _WIDTHS[0] <= factor <= _WIDTHS[1]:
+        raise ConfigError(f"the student's width is {factor:g}, expected {_WIDTHS[0]:g} to {_WIDTHS[1]:g}")
     return tuple(max(1, round(factor * count)) for count in channels)
 
 

@@ -26,8 +26,8 @@ def test_a_student_of_a_run(run_folder, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--student", "resnet"], "expected one of"),
-        (["--student", "cnn(width=2)"], "cnn has no width, expected one of student-cnn, student-pyramid"),
-        (["--student", "student-cnn(width=99)"], "width is 99"),
+        (["--student", "cnn(width=2)"], "cnn takes no width"),
+        (["--student", "student-cnn(width=99)"], "width is 99, expected 0.05 to 16"),
         (["--quantize", "int3"], "student-quantize"),
         (["--set", "distil-epochs=2"], "did you mean distill-epochs"),
     ],
