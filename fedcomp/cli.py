@@ -14,6 +14,7 @@ from rich.table import Table
 
 from fedcomp.bench_cli import bench
 from fedcomp.command_line import run_command
+from fedcomp.compression_cli import commands as compression_commands
 from fedcomp.errors import UsageError
 from fedcomp.serving_cli import commands, store
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.add_typer(store, name="store")
 app.add_typer(commands)
+app.add_typer(compression_commands)
 
 
 class Backend(StrEnum):

@@ -21,7 +21,9 @@ def delta(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("command", [[], ["simulate"], ["plot"], ["student"], ["encode"], ["decode"], ["inspect"]])
+@pytest.mark.parametrize(
+    "command", [[], ["simulate"], ["plot"], ["student"], ["explain"], ["tune"], ["encode"], ["decode"], ["inspect"]]
+)
 def test_help_explains_with_an_example(command, capsys):
     assert run([*command, "--help"]) == 0
     shown = capsys.readouterr().out

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def drawn_panels(path: Path, rows: int, columns: int) -> Iterator[list[list[Axes]]]:
+def drawn_panels(
+    path: Path, rows: int, columns: int, *, panel: tuple[float, float] = (4.5, 3.8)
+) -> Iterator[list[list[Axes]]]:
     """Give panels to draw on, and write them into a file in the end.
 
     Args:
         path: The file.
         rows: Lines of panels; those of a line share their upright axis.
         columns: Panels in a line.
+        panel: Width and height of one, in inches.
 
     Raises:
         UsageError: Matplotlib is not installed.
@@ -37,7 +40,7 @@ def drawn_panels(path: Path, rows: int, columns: int) -> Iterator[list[list[Axes
     from matplotlib import pyplot as plt
 
     with mpl.rc_context({"svg.hashsalt": "fedcomp", "font.size": 9}):
-        size = (4.5 * columns, 3.8 * rows)
+        size = (panel[0] * columns, panel[1] * rows)
         figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey="row", layout="constrained")
         yield axes.tolist()
         drawn = BytesIO()

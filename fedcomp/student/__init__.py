@@ -3,15 +3,17 @@
 from fedcomp.student.card import StudentCard, Variant
 from fedcomp.student.channels import prune_channels
 from fedcomp.student.export import export_onnx, fold_batch_norm
+from fedcomp.student.finished_run import FinishedRun
 from fedcomp.student.from_run import RUN_FACTS, student_from_run
 from fedcomp.student.magnitude import cubic_sparsity, prune_smallest, prune_weights, sparsity
 from fedcomp.student.make import Lesson, StudentSettings, export_student, train_student
 from fedcomp.student.quantize import quantize_after_training, train_quantized
 from fedcomp.student.runtime import Latency, OnnxModel, Parity, measure_latency
-from fedcomp.student.store import load_student, save_student
+from fedcomp.student.store import load_student, open_student, save_student
 
 __all__ = [
     "RUN_FACTS",
+    "FinishedRun",
     "Latency",
     "Lesson",
     "OnnxModel",
@@ -25,6 +27,7 @@ __all__ = [
     "fold_batch_norm",
     "load_student",
     "measure_latency",
+    "open_student",
     "prune_channels",
     "prune_smallest",
     "prune_weights",

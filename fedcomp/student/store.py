@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedcomp.errors import DataError
 from fedcomp.files import pack_tensors, read_tensors, write_atomically
-from fedcomp.models import get_weights, set_weights
+from fedcomp.models import get_weights, narrow_to, set_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import nn
@@ -50,5 +51,29 @@ def load_student(folder: Path, model: nn.Module) -> None:
     Raises:
         DataError: The file is missing or damaged, or is of another architecture.
     """
+    set_weights(model, _read_weights(folder))
+
+
+def open_student(folder: Path, build: Callable[[str], nn.Module]) -> nn.Module:
+    """Build the student that a folder's card names, as narrow as it was pruned, with its weights.
+
+    Args:
+        folder: With ``student.safetensors`` and ``card.json``.
+        build: Builds an architecture by its name.
+
+    Raises:
+        DataError: A file is missing or damaged, or the weights are of another architecture.
+    """
+    try:
+        name = json.loads((folder / _CARD).read_text(encoding="utf-8"))["model"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{folder} holds no student: {_CARD}: {type(error).__name__}: {error}") from None
+    weights, model = _read_weights(folder), build(str(name))
+    narrow_to(model, weights)
+    set_weights(model, weights)
+    return model
+
+
+def _read_weights(folder: Path) -> dict[str, NDArray]:
     weights = read_tensors(folder / _WEIGHTS)
-    set_weights(model, {name: v.astype(np.float32) if v.dtype == np.float16 else v for name, v in weights.items()})
+    return {name: v.astype(np.float32) if v.dtype == np.float16 else v for name, v in weights.items()}

@@ -1,16 +1,11 @@
 """A run's folder and its student, made once: exporters take seconds."""
 
-import json
-
 import numpy as np
 import pytest
-import torch
 
-from fedcomp.config import RunConfig
-from fedcomp.data import ImageDataset, hold_out, load_dataset
-from fedcomp.files import pack_tensors
-from fedcomp.models import build_model, get_weights
+from fedcomp.data import ImageDataset
 from fedcomp.student import student_from_run
+from tests.finished_run import make_run
 
 CHANGES = {
     "student-model": "student-pyramid(width=0.5)",
@@ -23,22 +18,7 @@ CHANGES = {
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    folder.mkdir()
-    config = RunConfig.from_mapping({"name": "tiny", "model": "perceptron", "teacher": "none"})
-    (folder / "config.toml").write_text(config.to_toml())
-    train, _ = load_dataset("digits", "")
-    clients = hold_out(train, validation_size=100, proxy_size=300, seed=0).clients
-    model = build_model("perceptron", image_shape=(1, 8, 8), num_classes=10, seed=0)
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    images, labels = torch.from_numpy(clients.images / 255).float(), torch.from_numpy(clients.labels)
-    for _ in range(60):
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(images), labels).backward()
-        optimizer.step()
-    (folder / "model.safetensors").write_bytes(pack_tensors(get_weights(model)))
-    (folder / "summary.json").write_text(json.dumps({"name": "tiny", "rounds": 3, "uplink_bytes": 12345}))
-    return folder
+    return make_run(tmp_path_factory.mktemp("runs") / "tiny")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,99 @@
+"""A finished run's folder, read: its model, its images, and how far its model came."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from fedcomp.config import RunConfig
+from fedcomp.data import hold_out, load_dataset
+from fedcomp.distillation import GlobalTeacher, features, proxy_images
+from fedcomp.errors import DataError, UsageError
+from fedcomp.files import read_tensors
+from fedcomp.models import ModelParts, build_model, get_weights, set_weights
+from fedcomp.student.make import Lesson
+from fedcomp.types import subtract_models
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import nn
+
+    from fedcomp.data import HeldOut, ImageDataset
+    from fedcomp.types import ModelDelta
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """What a run left behind.
+
+    Args:
+        config: As it ran, with the changes that were asked for.
+        summary: Of ``summary.json``.
+        model: The final global model.
+        held_out: The training images, cut apart as in the run.
+        test: For figures, never for choices.
+    """
+
+    config: RunConfig
+    summary: Mapping[str, Any]
+    model: nn.Module
+    held_out: HeldOut
+    test: ImageDataset
+
+    @classmethod
+    def read(cls, folder: Path, changes: Mapping[str, Any] | None = None) -> Self:
+        """Read a folder.
+
+        Args:
+            folder: Of a finished run.
+            changes: Keys of the run's configuration that shall be others here, kebab-case.
+
+        Raises:
+            UsageError: The folder holds no finished run, or a change is wrong.
+            DataError: The model is damaged, or the data set is not what it was.
+        """
+        summary = _read_summary(folder)
+        begun = RunConfig.from_toml(folder / "config.toml").to_mapping()
+        config = RunConfig.from_mapping({**begun, **(changes or {})})
+        train, test = load_dataset(config.dataset, config.data_dir)
+        held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
+        run = cls(config, summary, _build(config, config.model, test), held_out, test)
+        set_weights(run.model, read_tensors(folder / "model.safetensors"))
+        return run
+
+    def build(self, name: str) -> nn.Module:
+        """Return a new model for the run's images, with the weights that the run's seed gives."""
+        return _build(self.config, name, self.test)
+
+    def lesson(self) -> Lesson:
+        """Return what a student learns from: the global model's logits on the run's proxy images."""
+        proxy = proxy_images(self.config, self.held_out.proxy, self.model)
+        hints = features(self.model, proxy.images) if self.config.hint_weight else None
+        logits = GlobalTeacher(self.model, proxy).logits()
+        return Lesson("global", logits, proxy, self.held_out.validation, self.test, hints)
+
+    def update(self) -> ModelDelta:
+        """Return the final model minus the one that training began with, built again from the seed: what travels."""
+        parts = ModelParts.of(self.model, frozen=self.config.frozen, local=self.config.local_layers)
+        first = self.build(self.config.model)
+        return subtract_models(get_weights(self.model, parts.shared), get_weights(first, parts.shared))
+
+
+def _build(config: RunConfig, name: str, images: ImageDataset) -> nn.Module:
+    return build_model(name, image_shape=images.image_shape, num_classes=images.num_classes, seed=config.seed)
+
+
+def _read_summary(run: Path) -> dict[str, Any]:
+    missing = [name for name in ("config.toml", "model.safetensors", "summary.json") if not (run / name).is_file()]
+    if missing:
+        raise UsageError(f"{run} is not the folder of a finished run: it has no {', '.join(missing)}")
+    try:
+        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{run / 'summary.json'}: {error}") from None
+    if not isinstance(summary, dict):
+        raise DataError(f"{run / 'summary.json'} is a {type(summary).__name__}, expected an object")
+    return summary

@@ -1,0 +1,151 @@
+"""The search itself: Optuna asks, students answer, and what they answered is on disk before the next one."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from fedcomp.errors import UsageError
+from fedcomp.seeding import derive_seed
+from fedcomp.tuning.candidate import Candidate
+from fedcomp.tuning.measure import measure_student
+from fedcomp.tuning.space import SearchSpace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from optuna import Study
+
+    from fedcomp.student import FinishedRun
+
+Direction: TypeAlias = Literal["maximize", "minimize"]
+
+_NAME, _ASKED = "student", "asked"
+_LATENCY: dict[bool, list[Direction]] = {True: ["minimize"], False: []}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneSettings:
+    """How to search.
+
+    Args:
+        trials: Students in all, those of an earlier process included; 1 or more.
+        timeout: Seconds after which no further student is begun; None for no limit.
+        epochs: Of distillation for each student, 1 or more; None for as many as the run's.
+        space: What may change.
+        with_latency: Whether the median time of one image is an objective, too. It does not repeat exactly.
+    """
+
+    trials: int = 20
+    timeout: float | None = None
+    epochs: int | None = None
+    space: SearchSpace = field(default_factory=SearchSpace)
+    with_latency: bool = False
+
+
+def tune_student(
+    run: FinishedRun, settings: TuneSettings, storage: str, note: Callable[[str], None] = lambda _: None
+) -> list[Candidate]:
+    """Try students of a run, and return all that were tried, now and before.
+
+    The sampler is Optuna's multi-objective TPE. A student whose making fails counts as tried, and its error is raised.
+
+    Args:
+        run: Whose global model teaches.
+        settings: How to search.
+        storage: SQLAlchemy URL of the study, such as ``sqlite:///tune.db``; one that is there already is gone on with.
+        note: Told of each student.
+
+    Returns:
+        In their order; empty if time was over before the first.
+
+    Raises:
+        UsageError: The storage can not be opened or holds another search, or an extra is not installed.
+
+    References:
+        Ozaki et al., Multiobjective Tree-Structured Parzen Estimator, JAIR 2022.
+    """
+    epochs = settings.epochs or run.config.distill_epochs
+    asked = {
+        "architecture": run.config.student_model,
+        "epochs": epochs,
+        "seed": run.config.seed,
+        "with_latency": settings.with_latency,
+        "space": asdict(settings.space),
+    }
+    for point in settings.space.starting_points():  # an architecture without a width is refused before a study is begun
+        run.build(settings.space.changes(run.config, point)["student-model"])
+    with _study(storage, asked, settings) as study:
+        lesson, started = run.lesson(), time.monotonic()
+        while len(done := _finished(study, run)) < settings.trials:
+            if settings.timeout is not None and time.monotonic() - started >= settings.timeout:
+                note(f"{settings.timeout:g} seconds are over after {len(done)} students")
+                break
+            trial = study.ask(settings.space.distributions())
+            changes = settings.space.changes(run.config, trial.params)
+            try:
+                found = measure_student(
+                    run, lesson, changes | {"distill-epochs": epochs}, with_latency=settings.with_latency
+                )
+            except Exception:
+                study.tell(trial, state=_failed())
+                raise
+            study.tell(trial, [value for value in found if value is not None])
+            note(f"{trial.number}: {changes['student-model']}, {found.accuracy:.1%}, {found.num_bytes:,} bytes")
+    return done
+
+
+@contextlib.contextmanager
+def _study(storage: str, asked: dict[str, Any], settings: TuneSettings) -> Iterator[Study]:
+    """Open a study or begin it, and close its database in the end."""
+    try:
+        import optuna
+    except ImportError:
+        raise UsageError("tuning needs optuna: pip install 'fedcomp[tune]'") from None
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        database = optuna.storages.RDBStorage(storage)
+    except (SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
+        raise UsageError(f"storage {storage!r} can not be opened: {str(error).splitlines()[0]}") from None
+    try:
+        directions: list[Direction] = ["maximize", "minimize", *_LATENCY[settings.with_latency]]
+        study = optuna.create_study(storage=database, study_name=_NAME, directions=directions, load_if_exists=True)
+        before = study.user_attrs.get(_ASKED, asked)
+        if other := [
+            f"{key} was {before.get(key)!r}, is {new!r}" for key, new in asked.items() if before.get(key) != new
+        ]:
+            raise UsageError(f"{storage} holds another search, choose another --storage: {'; '.join(other)}")
+        study.set_user_attr(_ASKED, asked)
+        # Else a search that goes on would draw again what it drew at first.
+        seed = derive_seed(asked["seed"], "tune", len(study.trials)) % 2**32
+        study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, settings.trials))
+        for point in settings.space.starting_points():
+            study.enqueue_trial(point, skip_if_exists=True)
+        yield study
+    finally:
+        database.remove_session()
+        database.engine.dispose()
+
+
+def _finished(study: Study, run: FinishedRun) -> list[Candidate]:
+    return [
+        Candidate(
+            number=trial.number,
+            changes=SearchSpace.changes(run.config, trial.params),
+            accuracy=trial.values[0],
+            num_bytes=int(trial.values[1]),
+            p50_ms=trial.values[2] if len(trial.values) > 2 else None,
+        )
+        for trial in study.trials
+        if trial.state.name == "COMPLETE"
+    ]
+
+
+def _failed() -> Any:
+    from optuna.trial import TrialState
+
+    return TrialState.FAIL
