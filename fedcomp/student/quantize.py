@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -96,7 +97,6 @@ def train_quantized(
         Jacob et al., CVPR 2018, section 3; Mishra and Marr, Apprentice, ICLR 2018, scheme C (distilled fine-tuning).
     """
     with student_extra():
-        from torchao.quantization.pt2e import allow_exported_model_train_eval
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_qat_pt2e
         from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
             X86InductorQuantizer,
@@ -109,10 +109,28 @@ def train_quantized(
         batch = torch.export.Dim("batch", min=1)
         exported = torch.export.export(folded, (example,), dynamic_shapes=({0: batch},), strict=False).module()
         prepared = prepare_qat_pt2e(exported, quantizer)
-        allow_exported_model_train_eval(prepared)
+        _let_dropout_follow_the_mode(prepared)
         distill(prepared, teacher_logits, proxy, validation, settings, seed=seed)
         prepared.eval()
         quantized: nn.Module = convert_pt2e(prepared)
-        allow_exported_model_train_eval(quantized)
+        _let_dropout_follow_the_mode(quantized)
         quantized.eval()
         return quantized
+
+
+def _let_dropout_follow_the_mode(exported: Any) -> None:
+    """Give an exported graph a `train` and an `eval` that switch its dropout; there is no BatchNorm in it.
+
+    torchao's `allow_exported_model_train_eval` finds the same nodes by patterns that it traces anew: seconds a call.
+    """
+    kinds = (torch.ops.aten.dropout.default, torch.ops.aten.dropout_.default)
+    dropouts = [node for node in exported.graph.nodes if node.target in kinds]
+
+    def train(mode: bool = True) -> Any:
+        for node in dropouts:
+            node.update_arg(2, mode)
+        if dropouts:
+            exported.recompile()
+        return exported
+
+    exported.train, exported.eval = train, partial(train, False)
