@@ -31,8 +31,9 @@ _COMMAND = "flwr-clientapp"
 _LIBRARIES = (
     "numpy",
     "torch",
-    "torch.optim",
+    "torch._dynamo",  # a second or two: the first optimizer that is made imports it
     "flwr.clientapp",
+    "httpcore",
     "pydantic",
     "safetensors.numpy",
     "openzl.ext",

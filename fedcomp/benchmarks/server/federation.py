@@ -54,6 +54,7 @@ class Federation:
         self._overrides = {"num-clients": num_clients, **_PLAIN, **changes}
         self.data = split_digits(folder, num_clients)
         self._processes = contextlib.ExitStack()
+        self._server: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -81,14 +82,20 @@ class Federation:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
+    def num_rounds(self) -> int:
+        """Return the number of rows."""
+        path = self.run_folder / "metrics.jsonl"
+        return path.read_bytes().count(b"\n") if path.is_file() else 0
+
     def start_server(self, *options: object) -> subprocess.Popen[bytes]:
         """Start ``python -m server``."""
         tls = ["--tls", self._tls, "--require-keys"] if self._tls else []
         changes = [part for name, value in self._overrides.items() for part in ("--set", f"{name}={value}")]
-        return self.start(
+        self._server = self.start(
             "server", "-m", "server", "--config", _ROOT / "configs" / "demo.toml", *changes,
             "--listen", f"127.0.0.1:{self.port}", "--state", self.folder / "state", *tls, *options,
         )  # fmt: skip
+        return self._server
 
     def start_client(self, number: int, *options: object) -> subprocess.Popen[bytes]:
         """Start ``python -m clients`` with the images of a client."""
@@ -134,8 +141,14 @@ class Federation:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def wait_for_rounds(self, number: int, seconds: float = 180) -> None:
-        """Wait until so many rounds are finished; raises `RunError` as `wait_for`."""
-        self.wait_for(lambda: len(self.rows()) >= number, seconds)
+        """Wait until so many rounds are finished; raises `RunError` as `wait_for`, or as soon as the server has ended."""
+
+        def is_over() -> bool:
+            return self._server is not None and self._server.poll() is not None
+
+        self.wait_for(lambda: self.num_rounds() >= number or is_over(), seconds)
+        if (found := self.num_rounds()) < number:
+            raise RunError(f"the server ended after {found} rounds, not {number}: {self.log('server')[-2000:]}")
 
 
 def split_digits(folder: Path, num_parts: int) -> list[Path]:

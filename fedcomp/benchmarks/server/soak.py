@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _PROC = Path("/proc")
 _SECONDS_A_ROUND = 120.0
 _SAMPLES = 40
+_CLIENTS = 4
 
 
 class Sample(NamedTuple):
@@ -58,10 +59,11 @@ class SoakResult:
 
 
 def soak(num_rounds: int, say: Callable[[str], None]) -> list[SoakResult]:
-    """Run a server and two clients as real processes, with downlink and uplink compressed, for many rounds.
+    """Run a server and four clients as real processes, one a round, both directions compressed, for many rounds.
 
     Args:
-        num_rounds: Each takes some seconds: SuperNodes look for work every three.
+        num_rounds: Each takes some seconds: SuperNodes look for work every three, and one that is another than the
+            last round's is asked in the middle of its pause.
         say: Takes a line now and then.
 
     Raises:
@@ -70,10 +72,17 @@ def soak(num_rounds: int, say: Callable[[str], None]) -> list[SoakResult]:
     samples: dict[str, list[Sample]] = {"server": [], "client": []}
     with (
         tempfile.TemporaryDirectory(prefix="fedcomp-soak-") as folder,
-        Federation(Path(folder), num_server_rounds=num_rounds, downlink="q8", evaluate_every=100) as federation,
+        Federation(
+            Path(folder),
+            num_clients=_CLIENTS,
+            fraction_train=1 / _CLIENTS,
+            num_server_rounds=num_rounds,
+            downlink="q8",
+            evaluate_every=100,
+        ) as federation,
     ):
         server = federation.start_server()
-        client, _ = (federation.start_client(number) for number in (0, 1))
+        client, *_ = [federation.start_client(number) for number in range(_CLIENTS)]
         for done in (1 + num_rounds * step // _SAMPLES for step in range(_SAMPLES)):
             federation.wait_for_rounds(done, _SECONDS_A_ROUND * num_rounds)
             for side, process in (("server", server), ("client", client)):
