@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib
 import importlib.util
 import os
 import signal
@@ -85,6 +86,12 @@ def use_one_thread() -> None:
         threadpoolctl.threadpool_limits(1)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+
+
+def import_what_torch_puts_off() -> None:
+    """Import what the first optimizer that is made would, where torch is loaded: forked processes share these seconds."""
+    if "torch" in sys.modules:
+        importlib.import_module("torch._dynamo")
 
 
 def describe_end(status: int | None) -> str:

@@ -16,7 +16,7 @@ from flwr.app import RecordDict
 from flwr.common.constant import ErrorCode
 
 from fedcomp.flower.encoding import decode_message, encode_message, with_content
-from fedcomp.forking import describe_end, use_one_thread
+from fedcomp.forking import describe_end, import_what_torch_puts_off, use_one_thread
 from fedcomp.simulation.broadcast import BroadcastSender, only_arrays
 from fedcomp.simulation.call import error_reply
 from fedcomp.simulation.engine import Answer
@@ -298,6 +298,7 @@ class WorkerPool:
 def _prepare(warm_up: Callable[[], object] | None) -> None:
     """Make ready what all workers share."""
     use_one_thread()
+    import_what_torch_puts_off()
     if warm_up:
         try:
             warm_up()

@@ -61,7 +61,7 @@ def test_two_clients_with_tls_and_keys(tmp_path, fashion):
     keys = [NodeKeys(tls / "nodes").create(name)[1] for name in ("a", "b")]
     strange_key = NodeKeys(other_tls / "nodes").create("stranger")[1]
     federation = Federation(
-        tmp_path, tls=tls, keys=[*keys, strange_key], num_server_rounds=3, dataset="fashion-mnist",
+        tmp_path, tls=tls, keys=[*keys, strange_key], num_server_rounds=2, dataset="fashion-mnist",
         data_dir=fashion / "server", validation_size=20, proxy_size=0, model="cnn", codec="q8", label_fraction=1.0,
         objective="supervised",
     )  # fmt: skip
@@ -79,7 +79,7 @@ def test_two_clients_with_tls_and_keys(tmp_path, fashion):
         assert server.wait(240) == 0, federation.log("server")
         assert stranger.poll() is None
         assert "next try in" in federation.log("client-2")
-    assert [row["accepted"] for row in federation.rows()] == [2, 2, 2]
+    assert [row["accepted"] for row in federation.rows()] == [2, 2]
     summary = federation.summary
     for way in ("uplink", "downlink"):
         assert 1 <= summary[f"wire_{way}_bytes"] / summary[f"{way}_bytes"] < 1.05
@@ -111,28 +111,28 @@ def strangers_at_the_door(port, authority):
 
 
 def test_kills_lose_no_more_than_the_round_in_flight(tmp_path):
-    with Federation(tmp_path, num_server_rounds=5, round_deadline=20, downlink="lossless") as federation:
+    with Federation(tmp_path, num_server_rounds=4, round_deadline=15, downlink="lossless") as federation:
         server = federation.start_server()
         clients = [federation.start_client(number) for number in (0, 1)]
-        federation.wait_for_rounds(2)
+        federation.wait_for_rounds(1)
         before = federation.rows()
         federation.kill(server)
         second = federation.start_server()
         assert second.wait(60) == 2
         assert "--resume" in federation.log("server")
         server = federation.start_server("--resume")
-        federation.wait_for_rounds(3)
+        federation.wait_for_rounds(2)
         federation.kill(clients[0])
         federation.start_client(0)
-        federation.wait_for_rounds(4)
+        federation.wait_for_rounds(3)
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 128 + signal.SIGTERM
         assert federation.start_server("--resume").wait(180) == 0, federation.log("server")
         assert federation.start_server("--resume").wait(60) == 0  # nothing is left to do
     rows = federation.rows()
-    assert [row["round"] for row in rows] == [1, 2, 3, 4, 5]
-    assert rows[:2] == before[:2]
-    assert sum(row["accepted"] for row in rows) == federation.summary["updates_accepted"] >= 8
+    assert [row["round"] for row in rows] == [1, 2, 3, 4]
+    assert rows[:1] == before[:1]
+    assert sum(row["accepted"] for row in rows) == federation.summary["updates_accepted"] >= 6
     assert federation.summary["updates_rejected"] == 0
     assert "lost-model" not in federation.log("server")
     assert federation.summary["accuracy"] > 0.5

@@ -13,6 +13,7 @@ import server.app
 from fedcomp.cli import run
 from fedcomp.files import FileWriter
 from fedcomp.flower import CompressedStrategy, RoundTraffic, checkpoint
+from fedcomp.forking import import_what_torch_puts_off
 from fedcomp.reporting import RunFolder
 
 
@@ -108,6 +109,7 @@ def die_after_the_step_of_round_2():
 
 
 if __name__ == "__main__":
+    import_what_torch_puts_off()
     for line in sys.stdin:
         moment, arguments = json.loads(line)
         child = os.fork()

@@ -166,12 +166,14 @@ def test_a_round_that_raises_leaves_nothing():
 
 
 PROGRAM = """
-import os, sys, time, tempfile
+import os, signal, sys, time, tempfile
 from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
 from fedcomp.simulation import LocalGrid
 from fedcomp.simulation.identity import task_identity
 tempfile.tempdir = sys.argv[1]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # both are ignored where the tests run in the background
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 app = ClientApp()
 
 @app.train()
