@@ -89,7 +89,7 @@ def use_one_thread() -> None:
 
 
 def import_what_torch_puts_off() -> None:
-    """Import what the first optimizer that is made would, where torch is loaded: forked processes share these seconds."""
+    """Where torch is loaded, import what the first optimizer would: seconds that forked processes then share."""
     if "torch" in sys.modules:
         importlib.import_module("torch._dynamo")
 

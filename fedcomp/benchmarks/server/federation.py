@@ -141,7 +141,7 @@ class Federation:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def wait_for_rounds(self, number: int, seconds: float = 180) -> None:
-        """Wait until so many rounds are finished; raises `RunError` as `wait_for`, or as soon as the server has ended."""
+        """Wait until so many rounds are finished; raises `RunError` as `wait_for`, and when the server has ended."""
 
         def is_over() -> bool:
             return self._server is not None and self._server.poll() is not None
