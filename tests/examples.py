@@ -70,9 +70,9 @@ def all_codecs():
     warm = [codec for codec in plain if Warmup.applies_to(codec.sparsifier)]
     return [
         *plain,
-        *(replace(codec, keep=Keep(below=4)) for codec in plain[::5]),
-        *(replace(codec, trainable=Trainable()) for codec in plain[::7]),
-        *(replace(codec, balance=Balance()) for codec in plain[::7]),
+        *(replace(codec, keep=Keep(below=4)) for codec in plain[::11]),
+        *(replace(codec, trainable=Trainable()) for codec in plain[::11]),
+        *(replace(codec, balance=Balance()) for codec in plain[::11]),
         *(replace(codec, warmup=warmup) for codec, warmup in zip(warm[::5], examples_of(Warmup) * 9, strict=False)),
     ]
 

@@ -69,8 +69,9 @@ def test_two_clients_with_tls_and_keys(tmp_path, fashion):
     with federation:
         server = federation.start_server("--log-format", "json")
         federation.wait_for(lambda: "clients come to" in federation.log("server"))
-        stranger = federation.start_client(2)
-        misled = federation.start("misled", "-m", "clients", *federation.client_options(0, other_tls / "ca.crt"))
+        stranger = federation.start_client(2, "--no-warm")
+        wrong = federation.client_options(0, other_tls / "ca.crt")
+        misled = federation.start("misled", "-m", "clients", *wrong, "--no-warm")
         assert misled.wait(60) == 1
         assert "its certificate is not trusted" in federation.log("misled")
         strangers_at_the_door(federation.port, tls / "ca.crt")
@@ -163,6 +164,6 @@ def test_what_would_not_be_safe_or_makes_no_sense_is_refused(tmp_path, options, 
 
 def test_a_client_gives_up_when_it_is_told_to(tmp_path):
     with Federation(tmp_path) as federation:
-        client = federation.start_client(0, "--max-wait", "2")
+        client = federation.start_client(0, "--max-wait", "2", "--no-warm")
         assert client.wait(60) == 1
         assert "given up after" in federation.log("client-0")
