@@ -81,7 +81,8 @@ class EnsembleTeacher:
             raise ConfigError(f"teacher-average is {average!r}, expected {' or '.join(_AVERAGES)}")
         self._model, self._proxy, self._validation = model, proxy, validation
         self._to_mean, self._from_mean = _AVERAGES[average]
-        self._sum: Tensor = torch.zeros(len(proxy), proxy.num_classes)
+        # In float64 the order in which clients come changes no more than a last bit.
+        self._sum: Tensor = torch.zeros(len(proxy), proxy.num_classes, dtype=torch.float64)
         self.num_teachers = 0
         self.num_dropped = 0
 
@@ -100,4 +101,4 @@ class EnsembleTeacher:
         """Return the mean as logits; raises `RunError` if no teacher was better than chance."""
         if not self.num_teachers:
             raise RunError(f"none of {self.num_dropped} client models is better than chance: nobody can teach")
-        return self._from_mean(self._sum / self.num_teachers)
+        return self._from_mean((self._sum / self.num_teachers).float())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
-from fedcomp.distillation import GlobalTeacher, features, proxy_images
+from fedcomp.distillation import EnsembleTeacher, GlobalTeacher, features, proxy_images, read_clients
 from fedcomp.errors import DataError, UsageError
 from fedcomp.files import read_tensors
 from fedcomp.models import ModelParts, build_model, get_weights, set_weights
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fedcomp.data import HeldOut, ImageDataset
+    from fedcomp.distillation import Teacher
     from fedcomp.types import ModelDelta
+
+CLIENTS_FOLDER = "clients"
+"""Of a run's folder: where `keep-clients` keeps them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +35,7 @@ class FinishedRun:
     """What a run left behind.
 
     Args:
+        folder: Where.
         config: As it ran, with the changes that were asked for.
         summary: Of ``summary.json``.
         model: The final global model.
@@ -37,6 +43,7 @@ class FinishedRun:
         test: For figures, never for choices.
     """
 
+    folder: Path
     config: RunConfig
     summary: Mapping[str, Any]
     model: nn.Module
@@ -60,7 +67,7 @@ class FinishedRun:
         config = RunConfig.from_mapping({**begun, **(changes or {})})
         train, test = load_dataset(config.dataset, config.data_dir)
         held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
-        run = cls(config, summary, _build(config, config.model, test), held_out, test)
+        run = cls(folder, config, summary, _build(config, config.model, test), held_out, test)
         set_weights(run.model, read_tensors(folder / "model.safetensors"))
         return run
 
@@ -69,11 +76,29 @@ class FinishedRun:
         return _build(self.config, name, self.test)
 
     def lesson(self) -> Lesson:
-        """Return what a student learns from: the global model's logits on the run's proxy images."""
+        """Return what a student learns from: the teacher's logits on the run's proxy images.
+
+        Raises:
+            UsageError: The teacher is an ensemble, and the run kept no clients.
+            DataError: It kept them, and they are damaged.
+            RunError: None of them is better than chance.
+        """
         proxy = proxy_images(self.config, self.held_out.proxy, self.model)
         hints = features(self.model, proxy.images) if self.config.hint_weight else None
-        logits = GlobalTeacher(self.model, proxy).logits()
-        return Lesson("global", logits, proxy, self.held_out.validation, self.test, hints)
+        is_ensemble = self.config.teacher == "ensemble"
+        teacher: Teacher = self.ensemble(proxy) if is_ensemble else GlobalTeacher(self.model, proxy)
+        taught_by = "ensemble" if is_ensemble else "global"
+        return Lesson(taught_by, teacher.logits(), proxy, self.held_out.validation, self.test, hints)
+
+    def ensemble(self, proxy: ImageDataset) -> EnsembleTeacher:
+        """Let the clients of the last round vote on images, one after the other; see `lesson` for what it raises."""
+        scratch, validation = copy.deepcopy(self.model), self.held_out.validation
+        teacher = EnsembleTeacher(scratch, proxy, validation, average=self.config.teacher_average)
+        parts = ModelParts.of(scratch, frozen=self.config.frozen, local=self.config.local_layers)
+        frozen = get_weights(scratch, parts.frozen)
+        for weights in read_clients(self.folder / CLIENTS_FOLDER, get_weights(scratch, parts.shared)):
+            teacher.add({**frozen, **weights})
+        return teacher
 
     def update(self) -> ModelDelta:
         """Return the final model minus the one that training began with, built again from the seed: what travels."""
