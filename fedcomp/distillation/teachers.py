@@ -11,7 +11,7 @@ from fedcomp.models import set_weights
 from fedcomp.training import evaluate, predict_logits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
 
@@ -96,6 +96,12 @@ class EnsembleTeacher:
             return
         self._sum += self._to_mean(logits)
         self.num_teachers += 1
+
+    def hear(self, clients: Iterator[Model]) -> None:
+        """Let all vote, one after the other; none is held while the next one is made."""
+        for weights in clients:
+            self.add(weights)
+            del weights  # else it would stay until the loop binds the name anew, when the next one is there already
 
     def logits(self) -> Tensor:
         """Return the mean as logits; raises `RunError` if no teacher was better than chance."""

@@ -17,14 +17,14 @@ from fedcomp.student.make import Lesson
 from fedcomp.types import subtract_models
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from torch import nn
 
     from fedcomp.data import HeldOut, ImageDataset
     from fedcomp.distillation import Teacher
-    from fedcomp.types import ModelDelta
+    from fedcomp.types import Model, ModelDelta
 
 CLIENTS_FOLDER = "clients"
 """Of a run's folder: where `keep-clients` keeps them."""
@@ -94,11 +94,16 @@ class FinishedRun:
         """Let the clients of the last round vote on images, one after the other; see `lesson` for what it raises."""
         scratch, validation = copy.deepcopy(self.model), self.held_out.validation
         teacher = EnsembleTeacher(scratch, proxy, validation, average=self.config.teacher_average)
-        parts = ModelParts.of(scratch, frozen=self.config.frozen, local=self.config.local_layers)
-        frozen = get_weights(scratch, parts.frozen)
-        for weights in read_clients(self.folder / CLIENTS_FOLDER, get_weights(scratch, parts.shared)):
-            teacher.add({**frozen, **weights})
+        teacher.hear(self.clients())
         return teacher
+
+    def clients(self) -> Iterator[Model]:
+        """Return the whole models of the last round's clients, each read when it is asked for."""
+        parts = ModelParts.of(self.model, frozen=self.config.frozen, local=self.config.local_layers)
+        frozen = get_weights(self.model, parts.frozen)
+        kept = read_clients(self.folder / CLIENTS_FOLDER, get_weights(self.model, parts.shared))
+        # Not a generator, which would hold each until the next one is read.
+        return map(lambda weights: {**frozen, **weights}, kept)
 
     def update(self) -> ModelDelta:
         """Return the final model minus the one that training began with, built again from the seed: what travels."""
