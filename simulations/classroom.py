@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import weakref
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fedcomp.distillation import DistillReport
+    from fedcomp.types import Model, NDArray
 
 RATES = {"adam": (1e-3, 2e-3, 4e-3), "sgd": (0.02, 0.05, 0.1)}
 FUSION_RATES = (1e-4, 1e-3)
 NUM_TEACHERS = 50
-_FEW, _CALIBRATION_IMAGES = 8, 512
+_CALIBRATION_IMAGES = 512
 
 Row = dict[str, Any]
 
@@ -97,11 +99,13 @@ def teach(classroom: Classroom, changes: Iterable[str] = (), num_proxy: int | No
 
 def learn_labels(classroom: Classroom) -> Row:
     """Train the same student without any teacher: on four in five of the validation images, by their labels."""
-    run = classroom.finished_run("hard-label-weight=1.0", f"distill-learning-rate={classroom.rate('adam')}")
+    rate = classroom.rate("adam")
+    run = classroom.finished_run("hard-label-weight=1.0", f"distill-learning-rate={rate}")
     labelled = run.held_out.validation
     learn, gate = np.split(np.arange(len(labelled)), [4 * len(labelled) // 5])
     answers = F.one_hot(torch.from_numpy(labelled.labels[learn]), labelled.num_classes).float()
-    return _taught(run, Lesson("labels", answers, labelled.take(learn), labelled.take(gate), run.test))
+    lesson = Lesson("labels", answers, labelled.take(learn), labelled.take(gate), run.test)
+    return _taught(run, lesson) | {"learning_rate": rate}
 
 
 def fuse(classroom: Classroom) -> Row:
@@ -158,25 +162,46 @@ def ship(classroom: Classroom, student: str) -> Row:
 
 
 def measure_memory(classroom: Classroom) -> Row:
-    """Let fifty teachers vote, the kept ones again and again; return by how many models the process grew, at most.
+    """Let fifty teachers vote, the kept ones again and again; count models that live at once, and the process's growth.
 
-    They vote on a few images: what is measured are models, not what they make of a batch.
+    The count has the run's own model, the one that clients are loaded into, and those of clients that somebody holds.
+    The growth, in models, has what a process takes beside: the file that is read, and what is made of the one image
+    that they vote on.
     """
     run = classroom.finished_run()
-    few = run.held_out.validation.take(np.arange(_FEW))
+    one = run.held_out.validation.take(np.arange(1))
+    living = _Living()
 
     def hear(number: int) -> EnsembleTeacher:
-        teacher = EnsembleTeacher(copy.deepcopy(run.model), few, few)
-        teacher.hear(islice(chain.from_iterable(run.clients() for _ in range(number)), number))
+        teacher = EnsembleTeacher(copy.deepcopy(run.model), one, one)
+        again_and_again = chain.from_iterable(run.clients() for _ in range(number))
+        teacher.hear(map(living.count, islice(again_and_again, number)))
         return teacher
 
+    hear(1)  # what libraries set up in their first call is no model
     model_bytes = sum(values.nbytes for values in get_weights(run.model).values())
     grown = {number: peak_memory(partial(hear, number)) for number in (1, NUM_TEACHERS)}
-    # One more than the growth: the run's own model was there before.
     return {
+        "num_teachers": NUM_TEACHERS,
+        "models_at_once": 2 + living.most,
         "model_bytes": model_bytes,
-        "models_at_once": {str(number): 1 + size / model_bytes for number, size in grown.items() if size is not None},
+        "grown_models": {str(number): size / model_bytes for number, size in grown.items() if size is not None},
     }
+
+
+class _Living:
+    """Counts models that are not forgotten yet."""
+
+    def __init__(self) -> None:
+        self._seen: list[weakref.ref[NDArray]] = []
+        self.most = 0
+
+    def count(self, weights: Model) -> Model:
+        """Take note of a model that has just been made."""
+        self._seen = [seen for seen in self._seen if seen() is not None]
+        self._seen.append(weakref.ref(next(iter(weights.values()))))
+        self.most = max(self.most, len(self._seen))
+        return weights
 
 
 def _try_rate(optimizer: str, rate: float, classroom: Classroom) -> Row:

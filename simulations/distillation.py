@@ -42,7 +42,8 @@ TEACHERS: Mapping[str, tuple[str, ...]] = {
 }
 """What each changes in `frontier-dirichlet`.
 
-Where the rate falls to zero the last clients hardly differ from their average; where it is constant they do, as in FedDF.
+Where the rate falls to zero the last clients hardly differ from their average; where it is constant, as in FedDF, they
+do.
 """
 
 _STUDENT = (
@@ -82,8 +83,8 @@ def _worst_parity(form: str) -> Cell:
     )
 
 
-def _largest(number: int) -> Cell:
-    return lambda rows: f"{max(row['models_at_once'].get(str(number), float('nan')) for row in rows):.1f}"
+def _growth(number: int) -> Cell:
+    return lambda rows: f"{max(row['grown_models'].get(str(number), float('nan')) for row in rows):.1f}"
 
 
 def _less(key: str, minus: str) -> Cell:
@@ -154,7 +155,12 @@ TABLES: Mapping[str, Table] = {
     "memory": Table(
         ("thin",),
         {"ensemble": measure_memory},
-        {f"models at once, {number} teachers": _largest(number) for number in (1, NUM_TEACHERS)},
+        {
+            "teachers": lambda rows: str(rows[0]["num_teachers"]),
+            "models at once": lambda rows: str(max(row["models_at_once"] for row in rows)),
+            "process grew by, in models": _growth(NUM_TEACHERS),
+            "of one teacher": _growth(1),
+        },
     ),
 }
 
@@ -205,10 +211,10 @@ def report(grid: GridOfRuns, docs: Path) -> None:
 
 def _float32(found: Rows, row: Mapping[str, Any]) -> dict[str, float]:
     """Return the average that float32 clients of the same seed and schedule come to, if they were run."""
-    suffix = row["teacher"].removeprefix(next(name for name in _CODECS if row["teacher"].startswith(name)))
-    wanted = ("fusion", f"float32{suffix}", row["seed"])
-    same = (other for other in found if (other["table"], other["teacher"], other["seed"]) == wanted)
-    return {"float32_accuracy": other["average_accuracy"] for other in same}
+    codec = next(name for name in _CODECS if row["teacher"].startswith(name))
+    wanted = ("fusion", row["teacher"].replace(codec, "float32"), row["seed"])
+    same = [other for other in found if (other["table"], other["teacher"], other["seed"]) == wanted]
+    return {"float32_accuracy": same[0]["average_accuracy"]} if same else {}
 
 
 def _pieces(grid: GridOfRuns, teacher: str, seed: int) -> Path:

@@ -7,6 +7,7 @@ last bit, whatever the codec was.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fedcomp.types import Model
 
 _INDEX = "index.json"
+_MAX_HEADER_BYTES = 1 << 20
 
 
 class KeptClients:
@@ -46,7 +48,7 @@ class KeptClients:
             self._clear()
         content = pack_tensors(weights)
         write_atomically(_path(self._folder, client), content)
-        self._checksums[client] = _checksum(content)
+        self._checksums[client] = xxhash.xxh3_64_hexdigest(content)
 
     def seal(self) -> None:
         """Say that the round is complete: only now can the models be read."""
@@ -61,19 +63,20 @@ class KeptClients:
             path.unlink()
 
 
-def read_clients(folder: Path, like: Model) -> Iterator[Model]:
+def read_clients(folder: Path, model_bytes: int) -> Iterator[Model]:
     """Return the kept models in the order in which they came: each is read when it is asked for, and held by nobody.
 
     Args:
         folder: The clients' own.
-        like: A model of the same tensors: no file of another size is opened.
+        model_bytes: What the tensors of a client's model take: no larger file is opened. Names and shapes are for the
+            caller to compare.
 
     Raises:
         UsageError: Nothing was kept.
-        DataError: The index is damaged; on the way, a file is missing or damaged, or of another model.
+        DataError: The index is damaged; on the way, a file is missing, damaged or too large.
     """
-    checksums, num_bytes = _read_index(folder), len(pack_tensors(like))
-    return (_read(_path(folder, client), checksum, num_bytes) for client, checksum in checksums.items())
+    checksums, most = _read_index(folder), model_bytes + _MAX_HEADER_BYTES
+    return (_read(_path(folder, client), checksum, most) for client, checksum in checksums.items())
 
 
 def _read_index(folder: Path) -> dict[int, str]:
@@ -94,11 +97,12 @@ def _number(client: str) -> int:
     return int(client)
 
 
-def _read(path: Path, checksum: str, num_bytes: int) -> Model:
+def _read(path: Path, checksum: str, most: int) -> Model:
     try:
-        if (size := path.stat().st_size) != num_bytes:
-            raise DataError(f"{path} has {size:,} bytes, a client's model of this run has {num_bytes:,}")
-        found = _checksum(path.read_bytes())
+        if (size := path.stat().st_size) > most:
+            raise DataError(f"{path} has {size:,} bytes, a client's model of this run has {most:,} at most")
+        with path.open("rb") as file:  # in pieces: the model that is read next shall be the only one
+            found = hashlib.file_digest(file, xxhash.xxh3_64).hexdigest()
     except OSError as error:
         raise DataError(f"a client's model is missing: {error}") from None
     if found != checksum:
@@ -108,7 +112,3 @@ def _read(path: Path, checksum: str, num_bytes: int) -> Model:
 
 def _path(folder: Path, client: int) -> Path:
     return folder / f"{client}.safetensors"
-
-
-def _checksum(content: bytes) -> str:
-    return xxhash.xxh3_64_hexdigest(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from fedcomp.config import RunConfig
@@ -91,7 +92,7 @@ class FinishedRun:
         return Lesson(taught_by, teacher.logits(), proxy, self.held_out.validation, self.test, hints)
 
     def ensemble(self, proxy: ImageDataset) -> EnsembleTeacher:
-        """Let the clients of the last round vote on images, one after the other; see `lesson` for what it raises."""
+        """Let the clients of the last round vote on images, one after the other; raises what `lesson` does."""
         scratch, validation = copy.deepcopy(self.model), self.held_out.validation
         teacher = EnsembleTeacher(scratch, proxy, validation, average=self.config.teacher_average)
         teacher.hear(self.clients())
@@ -100,16 +101,20 @@ class FinishedRun:
     def clients(self) -> Iterator[Model]:
         """Return the whole models of the last round's clients, each read when it is asked for."""
         parts = ModelParts.of(self.model, frozen=self.config.frozen, local=self.config.local_layers)
-        frozen = get_weights(self.model, parts.frozen)
-        kept = read_clients(self.folder / CLIENTS_FOLDER, get_weights(self.model, parts.shared))
+        frozen, tensors = get_weights(self.model, parts.frozen), self.model.state_dict()
+        kept = read_clients(self.folder / CLIENTS_FOLDER, sum(tensors[name].nbytes for name in parts.shared))
         # Not a generator, which would hold each until the next one is read.
-        return map(lambda weights: {**frozen, **weights}, kept)
+        return map(partial(_beside, frozen), kept)
 
     def update(self) -> ModelDelta:
         """Return the final model minus the one that training began with, built again from the seed: what travels."""
         parts = ModelParts.of(self.model, frozen=self.config.frozen, local=self.config.local_layers)
         first = self.build(self.config.model)
         return subtract_models(get_weights(self.model, parts.shared), get_weights(first, parts.shared))
+
+
+def _beside(frozen: Model, weights: Model) -> Model:
+    return {**frozen, **weights}
 
 
 def _build(config: RunConfig, name: str, images: ImageDataset) -> nn.Module:
