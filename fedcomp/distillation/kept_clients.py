@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fedcomp.types import Model
 
 _INDEX = "index.json"
-_MAX_HEADER_BYTES = 1 << 20
+_MAX_INDEX_BYTES, _MAX_HEADER_BYTES = 1 << 24, 1 << 20
 
 
 class KeptClients:
@@ -84,6 +84,8 @@ def _read_index(folder: Path) -> dict[int, str]:
     if not path.is_file():
         raise UsageError(f"{folder} keeps no clients' models: an ensemble needs a run with keep-clients = true")
     try:
+        if (size := path.stat().st_size) > _MAX_INDEX_BYTES:
+            raise ValueError(f"it has {size:,} bytes, expected at most {_MAX_INDEX_BYTES:,}")
         clients: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["clients"]
         return {_number(client): str(checksum) for client, checksum in clients.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

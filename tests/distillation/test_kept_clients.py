@@ -61,9 +61,12 @@ def flip_a_byte(folder):
     (folder / "3.safetensors").write_bytes(content)
 
 
-def grow(folder):
-    with (folder / "3.safetensors").open("ab") as file:
-        file.truncate(1 << 40)  # sparse: a terabyte that nobody may read
+def grow(name):
+    def damage(folder):
+        with (folder / name).open("ab") as file:
+            file.truncate(1 << 40)  # sparse: a terabyte that nobody may read
+
+    return damage
 
 
 def write_index(content):
@@ -74,7 +77,8 @@ def write_index(content):
     ("damage", "says"),
     [
         (flip_a_byte, "is damaged: its checksum is"),
-        (grow, "has 1,099,511,627,776 bytes, a client's model of this run has"),
+        (grow("index.json"), "it has 1,099,511,627,776 bytes, expected at most"),
+        (grow("3.safetensors"), "has 1,099,511,627,776 bytes, a client's model of this run has"),
         (lambda folder: (folder / "3.safetensors").unlink(), "a client's model is missing"),
         (write_index("{"), "is no index"),
         (write_index("[" * 100_000), "is no index"),
