@@ -73,14 +73,11 @@ class Classroom:
 
     def rate(self, optimizer: str) -> float:
         """Return the learning rate whose student of the global model is best on the validation images."""
-
-        def found(rate: float) -> float:
-            accuracy: float = self.piece("rates", f"{optimizer}-{rate:g}", partial(_try_rate, optimizer, rate))[
-                "validation_accuracy"
-            ]
-            return accuracy
-
-        return max(RATES[optimizer], key=found)
+        tried = {
+            rate: self.piece("rates", f"{optimizer}-{rate:g}", partial(_try_rate, optimizer, rate))
+            for rate in RATES[optimizer]
+        }
+        return max(tried, key=lambda rate: tried[rate]["validation_accuracy"])
 
 
 def teach(classroom: Classroom, changes: Iterable[str] = (), num_proxy: int | None = None) -> Row:
