@@ -28,7 +28,7 @@ IN_CONTEXT = {
 }
 
 
-@pytest.fixture(scope="module", params=[{"codec": "none"}, IN_CONTEXT, {"codec": "thin", "frozen": "1.*"}], ids=str)
+@pytest.fixture(scope="module", params=[IN_CONTEXT, {"codec": "none", "frozen": "1.*"}], ids=str)
 def finished(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ensemble") / "run"
     config = RunConfig.from_mapping({**SMALL, **request.param, "out-dir": str(folder)})
