@@ -147,6 +147,7 @@ def ship(classroom: Classroom, student: str) -> Row:
         "quantization": card.quantization,
         "teacher_accuracy": teacher.accuracy,
         "accuracy": int8.accuracy,
+        "unquantized_accuracy": small.accuracy,
         "int8_bytes": int8.num_bytes,
         "points_to_teacher": 100 * (int8.accuracy - teacher.accuracy),
         "parity": {name: asdict(parity) for name, parity in card.parity.items()},
