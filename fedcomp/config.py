@@ -232,6 +232,9 @@ class RunConfig(BaseModel):
     hard_label_weight: float = Field(0.0, ge=0, le=1, description="share of the teacher's own choice in the loss")
     hint_weight: float = Field(0.0, ge=0, description="of the distance to the global model's features; 0 is off")
     teacher_average: Literal["logits", "probabilities"] = Field("logits", description="what an ensemble averages")
+    keep_clients: bool = Field(
+        False, description="the models of the last round's clients stay in the run's folder: to ask an ensemble later"
+    )
     fusion_every: int = Field(
         0, ge=0, description="rounds between two distillations of the clients into the global model (FedDF); 0 is off"
     )
@@ -319,6 +322,9 @@ class RunConfig(BaseModel):
             ),
             "with local-layers the server has no whole model to teach: set teacher to none, and fusion-every to 0": (
                 self.local_layers and (self.teacher != "none" or self.fusion_every > 0)
+            ),
+            "keep-clients keeps whole classifiers to teach: not with local-layers or objective simsiam": (
+                self.keep_clients and (bool(self.local_layers) or self.objective == "simsiam")
             ),
             f"objective {self.objective} needs unlabelled images, but label-fraction is 1: set it to supervised": (
                 self.objective != "supervised" and self.label_fraction == 1 and self.labels_at == "clients"

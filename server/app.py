@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fedcomp.config import FLIP_OK_KEY, FROZEN_KEY, IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, RunConfig
 from fedcomp.data import hold_out, load_dataset
+from fedcomp.distillation import KeptClients
 from fedcomp.errors import RunError
 from fedcomp.flower import (
     NO_CODEC,
@@ -25,7 +26,7 @@ from fedcomp.forking import die_with_parent
 from fedcomp.models import build_model, get_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder
 from fedcomp.reporting.logs import LogSettings, configure_logging
-from fedcomp.student import RUN_FACTS
+from fedcomp.student import CLIENTS_FOLDER, RUN_FACTS
 from fedcomp.training import resolve_compute
 from server.arrivals import wait_for_clients
 from server.measuring import Accuracy, LinearProbe, global_model
@@ -73,6 +74,8 @@ def main(grid: Grid, context: Context) -> None:
         personal.add(update.metrics)
         pseudo_labels.add(update.metrics)
         teaching.hear(server_round, update)
+        if config.keep_clients and server_round == config.num_server_rounds:
+            kept.add(update.reply.metadata.src_node_id, update.client_model())
 
     def finish_round(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         metrics = dict[str, float]()
@@ -88,7 +91,7 @@ def main(grid: Grid, context: Context) -> None:
         open_folder(config) as folder,
         Progress(Console(), f"{config.name}: {strategy.codec}", config.num_server_rounds) as progress,
     ):
-        checkpoint = CheckpointFolder(folder.path / "checkpoint")
+        checkpoint, kept = CheckpointFolder(folder.path / "checkpoint"), KeptClients(folder.path / CLIENTS_FOLDER)
         resumable = ResumableStrategy(strategy, checkpoint, every=config.checkpoint_every)
         recorder = RunRecorder(folder, progress)
         recorder.restore(folder.keep_rounds(resumable.finished_rounds))
@@ -108,6 +111,8 @@ def main(grid: Grid, context: Context) -> None:
         model.set_shared(to_model(result.arrays))
         final = get_weights(model.module, (*model.parts.frozen, *model.parts.shared))
         folder.save_model(final)
+        if config.keep_clients:
+            kept.seal()
         facts = {
             "name": config.name,
             "seed": config.seed,

@@ -77,6 +77,7 @@ def test_every_field_is_described():
         ({"strategy": "feddyn", "weight-by": "confident"}, "feddyn gives all clients the same weight"),
         ({"strategy": "feddyn", "server-learning-rate": 0.5}, "no effect on strategy feddyn"),
         ({"local-layers": "5.*"}, "no whole model to teach: set teacher to none"),
+        ({"local-layers": "5.*", "teacher": "none", "keep-clients": True}, "keep-clients keeps whole classifiers"),
         ({"frozen": "0.*", "static-batch-norm": True}, "measures all layers anew, frozen ones too"),
         ({"objective": "simsiam", "server-labels": 50}, "simsiam trains no classifier"),
         ({"objective": "simsiam", "teacher": "none"}, "simsiam is measured by a linear probe at the server"),

@@ -1,5 +1,6 @@
 """The server's part in teaching: who votes when, on which images, and what becomes of the global model."""
 
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -102,6 +103,22 @@ def test_fusion_makes_the_average_better_and_never_worse_on_validation(held_out,
     for update in updates(clients):
         again.hear(2, update)
     assert all((again.fuse(2, mean)[name] == values).all() for name, values in fused.items())
+
+
+def test_fifty_teachers_leave_no_model_behind(held_out, clients):
+    teaching, seen, most = teacher_of(changed(teacher="ensemble"), held_out), [], 0
+    base = get_weights(model())
+
+    def client_model():
+        weights = {name: values.copy() for name, values in clients[0].items()}
+        seen.append(weakref.ref(next(iter(weights.values()))))
+        return weights
+
+    for _ in range(50):
+        teaching.hear(4, SimpleNamespace(base=base, client_model=client_model))
+        most = max(most, sum(ref() is not None for ref in seen))
+    assert teaching.ensemble.num_teachers == 50
+    assert most == 0
 
 
 def test_nothing_is_fused_where_nobody_voted_or_nothing_is_due(held_out, clients):

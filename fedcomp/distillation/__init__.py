@@ -3,6 +3,7 @@
 from fedcomp.distillation.distill import DistillReport, DistillSettings, distill, distillation_loss
 from fedcomp.distillation.generator import GeneratorSettings, generate_proxy
 from fedcomp.distillation.hints import features
+from fedcomp.distillation.kept_clients import KeptClients, read_clients
 from fedcomp.distillation.proxy import fit_images, proxy_images
 from fedcomp.distillation.teachers import EnsembleTeacher, GlobalTeacher, Teacher
 
@@ -12,6 +13,7 @@ __all__ = [
     "EnsembleTeacher",
     "GeneratorSettings",
     "GlobalTeacher",
+    "KeptClients",
     "Teacher",
     "distill",
     "distillation_loss",
@@ -19,4 +21,5 @@ __all__ = [
     "fit_images",
     "generate_proxy",
     "proxy_images",
+    "read_clients",
 ]

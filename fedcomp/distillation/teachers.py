@@ -11,7 +11,7 @@ from fedcomp.models import set_weights
 from fedcomp.training import evaluate, predict_logits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
 
@@ -81,7 +81,8 @@ class EnsembleTeacher:
             raise ConfigError(f"teacher-average is {average!r}, expected {' or '.join(_AVERAGES)}")
         self._model, self._proxy, self._validation = model, proxy, validation
         self._to_mean, self._from_mean = _AVERAGES[average]
-        self._sum: Tensor = torch.zeros(len(proxy), proxy.num_classes)
+        # In float64 the order in which clients come changes no more than a last bit.
+        self._sum: Tensor = torch.zeros(len(proxy), proxy.num_classes, dtype=torch.float64)
         self.num_teachers = 0
         self.num_dropped = 0
 
@@ -96,8 +97,14 @@ class EnsembleTeacher:
         self._sum += self._to_mean(logits)
         self.num_teachers += 1
 
+    def hear(self, clients: Iterator[Model]) -> None:
+        """Let all vote, one after the other; none is held while the next one is made."""
+        for weights in clients:
+            self.add(weights)
+            del weights  # else it would stay until the loop binds the name anew, when the next one is there already
+
     def logits(self) -> Tensor:
         """Return the mean as logits; raises `RunError` if no teacher was better than chance."""
         if not self.num_teachers:
             raise RunError(f"none of {self.num_dropped} client models is better than chance: nobody can teach")
-        return self._from_mean(self._sum / self.num_teachers)
+        return self._from_mean((self._sum / self.num_teachers).float())

@@ -40,5 +40,9 @@ def set_weights(model: nn.Module, weights: Model, names: Iterable[str] | None = 
             f"weights do not fit the model in {len(wrong)} tensors, first {name!r}: "
             f"found {found.get(name, 'none')}, expected {expected.get(name, 'none')}"
         )
-    # Not strict: what is not named stays as it is, and what is named has been compared.
-    model.load_state_dict({name: torch.from_numpy(np.array(values)) for name, values in weights.items()}, strict=False)
+    # Not strict: what is not named stays as it is, and what is named has been compared. Copied only if torch could not
+    # read the array where it is: a second whole model is what a server with many clients' models can least afford.
+    tensors_of = {
+        name: torch.from_numpy(np.require(values, requirements=("C", "W"))) for name, values in weights.items()
+    }
+    model.load_state_dict(tensors_of, strict=False)

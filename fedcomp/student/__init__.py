@@ -3,7 +3,7 @@
 from fedcomp.student.card import StudentCard, Variant
 from fedcomp.student.channels import prune_channels
 from fedcomp.student.export import export_onnx, fold_batch_norm
-from fedcomp.student.finished_run import FinishedRun
+from fedcomp.student.finished_run import CLIENTS_FOLDER, FinishedRun
 from fedcomp.student.from_run import RUN_FACTS, student_from_run
 from fedcomp.student.magnitude import cubic_sparsity, prune_smallest, prune_weights, sparsity
 from fedcomp.student.make import Lesson, StudentSettings, export_student, train_student
@@ -12,6 +12,7 @@ from fedcomp.student.runtime import Latency, OnnxModel, Parity, measure_latency
 from fedcomp.student.store import load_student, open_student, save_student
 
 __all__ = [
+    "CLIENTS_FOLDER",
     "RUN_FACTS",
     "FinishedRun",
     "Latency",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
-from fedcomp.distillation import GlobalTeacher, features, proxy_images
+from fedcomp.distillation import EnsembleTeacher, GlobalTeacher, features, proxy_images, read_clients
 from fedcomp.errors import DataError, UsageError
 from fedcomp.files import read_tensors
 from fedcomp.models import ModelParts, build_model, get_weights, set_weights
@@ -16,13 +18,17 @@ from fedcomp.student.make import Lesson
 from fedcomp.types import subtract_models
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from torch import nn
 
     from fedcomp.data import HeldOut, ImageDataset
-    from fedcomp.types import ModelDelta
+    from fedcomp.distillation import Teacher
+    from fedcomp.types import Model, ModelDelta
+
+CLIENTS_FOLDER = "clients"
+"""Of a run's folder: where `keep-clients` keeps them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +36,7 @@ class FinishedRun:
     """What a run left behind.
 
     Args:
+        folder: Where.
         config: As it ran, with the changes that were asked for.
         summary: Of ``summary.json``.
         model: The final global model.
@@ -37,6 +44,7 @@ class FinishedRun:
         test: For figures, never for choices.
     """
 
+    folder: Path
     config: RunConfig
     summary: Mapping[str, Any]
     model: nn.Module
@@ -60,7 +68,7 @@ class FinishedRun:
         config = RunConfig.from_mapping({**begun, **(changes or {})})
         train, test = load_dataset(config.dataset, config.data_dir)
         held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
-        run = cls(config, summary, _build(config, config.model, test), held_out, test)
+        run = cls(folder, config, summary, _build(config, config.model, test), held_out, test)
         set_weights(run.model, read_tensors(folder / "model.safetensors"))
         return run
 
@@ -69,17 +77,44 @@ class FinishedRun:
         return _build(self.config, name, self.test)
 
     def lesson(self) -> Lesson:
-        """Return what a student learns from: the global model's logits on the run's proxy images."""
+        """Return what a student learns from: the teacher's logits on the run's proxy images.
+
+        Raises:
+            UsageError: The teacher is an ensemble, and the run kept no clients.
+            DataError: It kept them, and they are damaged.
+            RunError: None of them is better than chance.
+        """
         proxy = proxy_images(self.config, self.held_out.proxy, self.model)
         hints = features(self.model, proxy.images) if self.config.hint_weight else None
-        logits = GlobalTeacher(self.model, proxy).logits()
-        return Lesson("global", logits, proxy, self.held_out.validation, self.test, hints)
+        is_ensemble = self.config.teacher == "ensemble"
+        teacher: Teacher = self.ensemble(proxy) if is_ensemble else GlobalTeacher(self.model, proxy)
+        taught_by = "ensemble" if is_ensemble else "global"
+        return Lesson(taught_by, teacher.logits(), proxy, self.held_out.validation, self.test, hints)
+
+    def ensemble(self, proxy: ImageDataset) -> EnsembleTeacher:
+        """Let the clients of the last round vote on images, one after the other; raises what `lesson` does."""
+        scratch, validation = copy.deepcopy(self.model), self.held_out.validation
+        teacher = EnsembleTeacher(scratch, proxy, validation, average=self.config.teacher_average)
+        teacher.hear(self.clients())
+        return teacher
+
+    def clients(self) -> Iterator[Model]:
+        """Return the whole models of the last round's clients, each read when it is asked for."""
+        parts = ModelParts.of(self.model, frozen=self.config.frozen, local=self.config.local_layers)
+        frozen, tensors = get_weights(self.model, parts.frozen), self.model.state_dict()
+        kept = read_clients(self.folder / CLIENTS_FOLDER, sum(tensors[name].nbytes for name in parts.shared))
+        # Not a generator, which would hold each until the next one is read.
+        return map(partial(_beside, frozen), kept)
 
     def update(self) -> ModelDelta:
         """Return the final model minus the one that training began with, built again from the seed: what travels."""
         parts = ModelParts.of(self.model, frozen=self.config.frozen, local=self.config.local_layers)
         first = self.build(self.config.model)
         return subtract_models(get_weights(self.model, parts.shared), get_weights(first, parts.shared))
+
+
+def _beside(frozen: Model, weights: Model) -> Model:
+    return {**frozen, **weights}
 
 
 def _build(config: RunConfig, name: str, images: ImageDataset) -> nn.Module:

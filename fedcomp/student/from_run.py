@@ -1,4 +1,4 @@
-"""A student from a finished run's folder: the run's own model teaches, on the run's own proxy images."""
+"""A student from a finished run's folder: the run's own models teach, on the run's own proxy images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def student_from_run(
     command: str,
     note: Callable[[str], None] = lambda _: None,
 ) -> StudentCard:
-    """Make a student of the final global model of `run`.
+    """Make a student of `run`: of its final global model, or of its last clients where ``teacher`` is ``ensemble``.
 
     Args:
         run: A finished run's folder.
@@ -35,8 +35,9 @@ def student_from_run(
         note: Told what begins.
 
     Raises:
-        UsageError: The folder holds no finished run, or a change is wrong.
-        DataError: The model is damaged, or the data set is not what it was.
+        UsageError: The folder holds no finished run, or no clients for an ensemble, or a change is wrong.
+        DataError: A model is damaged, or the data set is not what it was.
+        RunError: The teacher is an ensemble of which nobody is better than chance.
     """
     finished = FinishedRun.read(run, {"teacher": "global", **changes})
     config = finished.config

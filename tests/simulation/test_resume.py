@@ -24,13 +24,14 @@ SMALL = [
 ]
 SETTINGS = {
     "error feedback, FedAdam": [*SMALL, "teacher=none", "strategy=fedadam", "server-learning-rate=0.01"],
-    "low rank, FedAvgM, network, student": [
+    "low rank, FedAvgM, network, student, clients": [
         *SMALL,
         "codec=lowrank(rank=2) | uniform(bits=4)",
         "strategy=fedavgm",
         "server-momentum=0.5",
         "network=lte:0.5 3g:0.5",
         "dropout=0.2",
+        "keep-clients=true",
     ],
     "downlink, a cache of two models, network": [
         *SMALL,
