@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fedcomp.codecs import decode, parse_codec
 from fedcomp.models import get_weights, set_weights
-from fedcomp.student import prune_smallest
+from fedcomp.student import layer_names, prune_smallest
 from fedcomp.training import evaluate_logits, predict_logits
 from fedcomp.types import ModelSpec
 
@@ -88,11 +88,6 @@ def measure_sensitivity(
             )
         set_weights(changed, original, [layer])
     return rows
-
-
-def layer_names(model: nn.Module) -> list[str]:
-    """Return the names of a model's weights of two axes and more."""
-    return [name for name, parameter in model.named_parameters() if parameter.dim() > 1]
 
 
 def signal_to_noise(reference: Tensor, changed: Tensor) -> float:
