@@ -23,8 +23,7 @@ from fedcomp.store.runtime import LoadedModel
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fedcomp.store.grams import input_grams
-from fedcomp.store.graph import SplitModel
+    from fedcomp.store.graph import SplitModel
     from fedcomp.store.layers import Layer
     from fedcomp.types import NDArray
 
