@@ -224,7 +224,8 @@ class RunConfig(BaseModel):
         "ptq", description="int8 after training, the better of that and in training, or not; with student-export"
     )
     student_bits: str = Field(
-        "", description="of layers whose weights have fewer than 8, as `12.weight=4, *=4, 0.weight=8`; the last one counts"
+        "",
+        description="of the layers that have fewer than 8, as `*=4, 0.weight=8`; the last that fits counts",
     )
     student_export: bool = Field(False, description="write the student as ONNX, verified, with a model card")
     distill_epochs: int = Field(150, ge=1, description="passes over the proxy images")
@@ -431,7 +432,7 @@ class RunConfig(BaseModel):
 
     @property
     def layer_bits(self) -> dict[str, int]:
-        """Bits of the student's weights by pattern of their name, as `student_bits` says; the last one that fits counts."""
+        """Bits of the student's weights by pattern of their name; the last one that fits counts."""
         return _parse_bits(self.student_bits)
 
     @property

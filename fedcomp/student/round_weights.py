@@ -38,9 +38,9 @@ class RoundedModel(NamedTuple):
 def round_weights(content: bytes, images: NDArray, bits: Mapping[str, int]) -> RoundedModel:
     """Round some layers' weights to few bits, symmetric, with one step an output channel.
 
-    The step is the one of the least squared error of the channel's outputs if inputs were uncorrelated. What rounding one
-    weight does to the outputs, later weights of the channel make up for, see `round_compensated`; not in layers with
-    groups, whose weights are rounded to the nearest level.
+    The step is the one of the least squared error of the channel's outputs if inputs were uncorrelated. What rounding
+    one weight does to the outputs, later weights of the channel make up for, see `round_compensated`; not in layers
+    with groups, whose weights are rounded to the nearest level.
 
     Args:
         content: A float32 model, ONNX.
