@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fedcomp.explaining import LayerDamage
+
+    _Rows: TypeAlias = Mapping[tuple[str, int], LayerDamage]
 
 _LARGEST_DROP = 0.05
 
@@ -22,8 +24,8 @@ class PathPoint(NamedTuple):
 def bit_path(table: Sequence[LayerDamage]) -> list[PathPoint]:
     """Take bits away greedily: first where they cost least accuracy a byte saved, of equals where fewer classes flip.
 
-    A layer may skip widths. The path ends before the sum of the layers' own drops is over five points: layers that are
-    hurt together are seldom hurt less.
+    A layer may skip widths. No step is taken that brings the sum of the layers' own drops over five points: layers that
+    are hurt together are seldom hurt less.
 
     Args:
         table: A row for each layer and each width that it can have.
@@ -33,15 +35,15 @@ def bit_path(table: Sequence[LayerDamage]) -> list[PathPoint]:
     """
     rows = {(row.layer, row.bits): row for row in table}
     bits = {layer: max(width for name, width in rows if name == layer) for layer, _ in rows}
-    path: list[PathPoint] = []
-    while sum(max(rows[now].accuracy_drop, 0.0) for now in bits.items()) <= _LARGEST_DROP or not path:
-        path.append(PathPoint(bits, sum(rows[now].num_bytes for now in bits.items())))
-        steps = [(rows[layer, bits[layer]], row) for (layer, _), row in rows.items()]
-        smaller = [step for step in steps if step[1].num_bytes < step[0].num_bytes]
-        if not smaller:
-            break
-        _, best = min(smaller, key=_cost)
+    path = [_point(rows, bits)]
+    while steps := [
+        (rows[layer, bits[layer]], row)
+        for (layer, width), row in rows.items()
+        if row.num_bytes < rows[layer, bits[layer]].num_bytes and _drop(rows, bits | {layer: width}) <= _LARGEST_DROP
+    ]:
+        _, best = min(steps, key=_cost)
         bits = bits | {best.layer: best.bits}
+        path.append(_point(rows, bits))
     return path
 
 
@@ -57,3 +59,11 @@ def _cost(step: tuple[LayerDamage, LayerDamage]) -> tuple[float, float]:
     before, after = step
     saved = before.num_bytes - after.num_bytes
     return (after.accuracy_drop - before.accuracy_drop) / saved, (after.flip_rate - before.flip_rate) / saved
+
+
+def _point(rows: _Rows, bits: Mapping[str, int]) -> PathPoint:
+    return PathPoint(bits, sum(rows[now].num_bytes for now in bits.items()))
+
+
+def _drop(rows: _Rows, bits: Mapping[str, int]) -> float:
+    return sum(max(rows[now].accuracy_drop, 0.0) for now in bits.items())
