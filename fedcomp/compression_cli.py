@@ -81,6 +81,9 @@ def tune(
     width: Annotated[
         tuple[float, float] | None, typer.Option(metavar="LO HI", help="Of the architecture; default 0.25 1.5.")
     ] = None,
+    bits: Annotated[
+        list[int] | None, typer.Option(help="That a layer's weights can have; repeatable; default 8 4 2.")
+    ] = None,
     latency: Annotated[bool, typer.Option("--latency", help="Search for a short time of one image, too.")] = False,
     tolerance: Annotated[
         float | None, typer.Option(min=0, max=1, help="Validation accuracy that may be lost; default 0.005.")
@@ -105,6 +108,7 @@ def tune(
             "--timeout": timeout,
             "--epochs": epochs,
             "--width": width,
+            "--bits": bits or None,
             "--latency": latency or None,
             "--tolerance": tolerance,
             "--storage": storage,
@@ -117,11 +121,12 @@ def tune(
     from fedcomp.tuning import SearchSpace, TuneSettings
 
     defaults = TuneSettings()
+    narrowest, widest = width or (defaults.space.narrowest, defaults.space.widest)
     settings = TuneSettings(
         trials=trials or defaults.trials,
         timeout=timeout,
         epochs=epochs,
-        space=SearchSpace(*width) if width else defaults.space,
+        space=SearchSpace(narrowest, widest, tuple(bits or defaults.space.bits)),
         with_latency=latency,
     )
     url = storage or f"sqlite:///{run_folder.resolve() / 'tune.db'}"

@@ -32,6 +32,8 @@ PARTICIPANTS_KEY, PERSONAL_ACCURACY_KEY, PERSONAL_EXAMPLES_KEY = (
     "personal-examples",
 )
 """What clients report: 1, for means in which all have the same say; how good their own models are, and on how much."""
+STUDENT_BITS = (8, 4, 2)
+"""Widths in which ONNX stores whole numbers."""
 _RESUME_KEYS = ("out-dir", "resume", "data-dir", "frame-keys", "client-timeout", "round-timeout", "client-wait")
 """What may change when a run is resumed: where things are, and how patient it is."""
 
@@ -221,6 +223,10 @@ class RunConfig(BaseModel):
     student_quantize: Literal["ptq", "qat", "none"] = Field(
         "ptq", description="int8 after training, the better of that and in training, or not; with student-export"
     )
+    student_bits: str = Field(
+        "",
+        description="of the layers that have fewer than 8, as `*=4, 0.weight=8`; the last that fits counts",
+    )
     student_export: bool = Field(False, description="write the student as ONNX, verified, with a model card")
     distill_epochs: int = Field(150, ge=1, description="passes over the proxy images")
     distill_batch_size: int = Field(64, ge=2, description="proxy images a step")
@@ -292,6 +298,12 @@ class RunConfig(BaseModel):
             raise ValueError(str(error)) from None
         return text
 
+    @field_validator("student_bits")
+    @classmethod
+    def _bits_parse(cls, text: str) -> str:
+        _parse_bits(text)
+        return text
+
     @model_validator(mode="after")
     def _pairs_are_possible(self) -> Self:
         impossible = {
@@ -354,6 +366,9 @@ class RunConfig(BaseModel):
             ),
             "a teacher needs proxy-size and validation-size above 0, or set teacher to none": (
                 self.teacher != "none" and not (self.proxy_size and self.validation_size)
+            ),
+            "student-bits are of weights that are quantized: set student-quantize to ptq or qat, or no student-bits": (
+                bool(self.layer_bits) and self.student_quantize == "none"
             ),
             "fusion-every needs proxy-size and validation-size above 0, or set it to 0": (
                 self.fusion_every and not (self.proxy_size and self.validation_size)
@@ -420,6 +435,11 @@ class RunConfig(BaseModel):
             "proxy_size": 0 if self.proxy_dataset else self.proxy_size,
             "server_labels": self.server_labels,
         }
+
+    @property
+    def layer_bits(self) -> dict[str, int]:
+        """Bits of the student's weights by pattern of their name; the last one that fits counts."""
+        return _parse_bits(self.student_bits)
 
     @property
     def last_prune_round(self) -> int:
@@ -505,6 +525,17 @@ class RunConfig(BaseModel):
 
 def _is_scalable(codec: str) -> bool:
     return codec != NO_CODEC and parse_codec(codec).is_scalable
+
+
+def _parse_bits(text: str) -> dict[str, int]:
+    bits: dict[str, int] = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        pattern, _, width = (part.strip() for part in pair.rpartition("="))
+        if not pattern or width not in map(str, STUDENT_BITS):
+            raise ValueError(f"{pair!r} is not of the form layer=bits with bits of {', '.join(map(str, STUDENT_BITS))}")
+        bits.pop(pattern, None)
+        bits[pattern] = int(width)
+    return bits
 
 
 def parse_override(pair: str) -> tuple[str, Any]:

@@ -34,7 +34,7 @@ from server.personal import PersonalAccuracy
 from server.pseudo_labels import PseudoLabelTally
 from server.refinement import Refinement, in_turn
 from server.strategies import compressed_strategy
-from server.student import make_student
+from server.student import check_student, make_student
 from server.teaching import Teaching
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def main(grid: Grid, context: Context) -> None:
     if config.evaluate_on == "validation":
         test = held_out.validation
     build = partial(build_model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
+    check_student(config, build)
     model = global_model(config, train)
     initial = model.shared_weights()
     config = config.as_begun() if config.resume else resolve_compute(config, model.module, train)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from fedcomp.distillation import GlobalTeacher, features
 from fedcomp.errors import UsageError
-from fedcomp.student import Lesson, StudentSettings, export_student, load_student, save_student, train_student
+from fedcomp.student import (
+    Lesson,
+    StudentSettings,
+    export_student,
+    layer_bits,
+    load_student,
+    save_student,
+    train_student,
+)
 from fedcomp.training import evaluate
 
 if TYPE_CHECKING:
@@ -19,6 +27,17 @@ if TYPE_CHECKING:
     from fedcomp.config import RunConfig
     from fedcomp.data import ImageDataset
     from fedcomp.distillation import EnsembleTeacher, Teacher
+
+
+def check_student(config: RunConfig, build: Callable[[str], nn.Module]) -> None:
+    """Refuse a student that could not be made, before the first round instead of after the last.
+
+    Raises:
+        UsageError: There is no such architecture.
+        ConfigError: A pattern of ``student-bits`` fits none of its layers.
+    """
+    if config.teacher != "none":
+        layer_bits(build(config.student_model), config.layer_bits)
 
 
 def make_student(

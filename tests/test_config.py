@@ -61,6 +61,10 @@ def test_every_field_is_described():
         ({"evaluate-on": "validation", "validation-size": 0, "teacher": "none"}, "needs validation-size above 0"),
         ({"static-batch-norm": True, "proxy-size": 0, "teacher": "none"}, "set proxy-size or server-labels"),
         ({"pseudo-labels": "mine"}, "pseudo-labels is 'mine'.*'auto', 'live', 'teacher' or 'broadcast'"),
+        ({"student-bits": "3.weight=5"}, "student-bits is '3.weight=5'.*of the form layer=bits with bits of 8, 4, 2"),
+        ({"student-bits": "*=4, =2"}, "'=2' is not of the form"),
+        ({"student-bits": "4"}, "'4' is not of the form"),
+        ({"student-bits": "*=4", "student-quantize": "none"}, "student-bits are of weights that are quantized"),
         ({"proxy-size": 0}, "proxy-size and validation-size above 0"),
         ({"fraction-train": 0.01}, "not one client"),
         ({"min-replies": 21}, "min-replies is 21, but a round has 20 clients"),
@@ -116,6 +120,7 @@ def test_all_impossible_pairs_are_named_at_once():
         {"network": "fibre:0.2 lte:0.8", "dropout": 0.1, "availability": "diurnal:6", "round-deadline": 9.0},
         {"network": "lora", "availability": "no/such/trace.csv"},
         {"round-deadline": 30.0, "round-timeout": 20.0},
+        {"student-bits": " *=4,0.weight = 8, ", "student-quantize": "qat"},
         {"clip-update-norm": 5.0},
         {"clip-update-norm": 5.0, "max-update-norm": 50.0},
     ],
@@ -149,6 +154,11 @@ def test_a_deadline_is_of_this_world_unless_the_network_is_simulated(mapping, de
 def test_what_is_no_toml_scalar_is_a_string(tmp_path, text, value):
     (tmp_path / "run.toml").write_text("")
     assert RunConfig.from_toml(tmp_path / "run.toml", [f"name={text}"]).name == value
+
+
+def test_bits_of_layers_keep_the_order_in_which_the_last_counts():
+    config = RunConfig.from_mapping({"student-bits": "0.weight=2, *=4, 0.weight=8"})
+    assert list(config.layer_bits.items()) == [("*", 4), ("0.weight", 8)]
 
 
 def test_a_frozen_configuration():

@@ -1,6 +1,7 @@
 """The server's part in teaching: who votes when, on which images, and what becomes of the global model."""
 
 import weakref
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.distillation import fit_images
-from fedcomp.errors import ConfigError
+from fedcomp.errors import ConfigError, UsageError
 from fedcomp.models import PartialModel, build_model, get_weights
 from fedcomp.training import (
     Compute,
@@ -22,6 +23,7 @@ from fedcomp.training import (
     train_locally,
 )
 from server.refinement import in_turn
+from server.student import check_student
 from server.teaching import Teaching
 
 CONFIG = RunConfig.from_mapping({"name": "t", "model": "perceptron", "num-server-rounds": 4, "objective": "supervised"})
@@ -159,3 +161,13 @@ def test_steps_are_done_in_turn():
 def test_fusion_needs_a_gate():
     with pytest.raises(ConfigError, match="fusion-every needs"):
         RunConfig.from_mapping({"name": "t", "teacher": "none", "fusion-every": 2, "validation-size": 0})
+
+
+def test_a_student_that_can_not_be_is_refused_before_the_first_round():
+    build = partial(build_model, image_shape=(1, 8, 8), num_classes=10, seed=0)
+    check_student(changed(student_bits="*=4, 0.weight=8"), build)
+    check_student(changed(student_bits="9.weight=4", teacher="none"), build)
+    with pytest.raises(ConfigError, match=r"student-bits has the pattern '9\.weight'"):
+        check_student(changed(student_bits="9.weight=4"), build)
+    with pytest.raises(UsageError, match="nothing"):
+        check_student(changed(student_model="nothing"), build)

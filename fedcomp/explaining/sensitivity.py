@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fedcomp.codecs import decode, parse_codec
 from fedcomp.models import get_weights, set_weights
-from fedcomp.student import prune_smallest
+from fedcomp.student import layer_names, prune_smallest
 from fedcomp.training import evaluate_logits, predict_logits
 from fedcomp.types import ModelSpec
 
@@ -29,6 +29,7 @@ class LayerDamage:
     Args:
         layer: Name of the weights.
         change: ``4 bits``, or ``80% pruned``.
+        bits: Of the layer's weights; 32 where none were taken.
         num_weights: In the layer.
         num_bytes: The layer's weights after the change, encoded alone as a frame of fedcomp's.
         accuracy_drop: Untouched minus changed, share of the images, -1 to 1.
@@ -38,6 +39,7 @@ class LayerDamage:
 
     layer: str
     change: str
+    bits: int
     num_weights: int
     num_bytes: int
     accuracy_drop: float
@@ -72,13 +74,14 @@ def measure_sensitivity(
     rows = []
     for layer in layer_names(model):
         original = get_weights(model, [layer])
-        for change, weights, num_bytes in _changes(original, bits, prune_ratios):
+        for change, width, weights, num_bytes in _changes(original, bits, prune_ratios):
             set_weights(changed, weights, [layer])
             logits = predict_logits(changed, images.images)
             rows.append(
                 LayerDamage(
                     layer=layer,
                     change=change,
+                    bits=width,
                     num_weights=original[layer].size,
                     num_bytes=num_bytes,
                     accuracy_drop=accuracy - evaluate_logits(logits, images).accuracy,
@@ -88,11 +91,6 @@ def measure_sensitivity(
             )
         set_weights(changed, original, [layer])
     return rows
-
-
-def layer_names(model: nn.Module) -> list[str]:
-    """Return the names of a model's weights of two axes and more."""
-    return [name for name, parameter in model.named_parameters() if parameter.dim() > 1]
 
 
 def signal_to_noise(reference: Tensor, changed: Tensor) -> float:
@@ -113,12 +111,14 @@ def signal_to_noise(reference: Tensor, changed: Tensor) -> float:
     return 10 * math.log10(power / noise) if power else -math.inf
 
 
-def _changes(weights: Model, bits: Sequence[int], prune_ratios: Sequence[float]) -> Iterator[tuple[str, Model, int]]:
-    """Yield what a layer can become: the change's name, the weights, and their bytes as a frame."""
+def _changes(
+    weights: Model, bits: Sequence[int], prune_ratios: Sequence[float]
+) -> Iterator[tuple[str, int, Model, int]]:
+    """Yield what a layer can become: the change's name, bits, weights, and bytes as a frame."""
     spec = ModelSpec.of(weights)
     for width in bits:
         frame = parse_codec(f"uniform(bits={width}, scale=channel)").encode(weights).frame
-        yield f"{width} bits", decode(frame, spec), len(frame)
+        yield f"{width} bits", width, decode(frame, spec), len(frame)
     for ratio in prune_ratios:
         pruned = prune_smallest(weights, ratio)
-        yield f"{ratio:.0%} pruned", pruned, len(parse_codec("float32").encode(pruned).frame)
+        yield f"{ratio:.0%} pruned", 32, pruned, len(parse_codec("float32").encode(pruned).frame)

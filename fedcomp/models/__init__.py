@@ -3,7 +3,7 @@
 from fedcomp.models.backbone import BackboneClassifier, split_backbone
 from fedcomp.models.narrow import narrow_to
 from fedcomp.models.partial import PartialModel
-from fedcomp.models.parts import ModelParts, freeze, training_mode
+from fedcomp.models.parts import ModelParts, freeze, matching_names, training_mode
 from fedcomp.models.registry import MODELS, build_model
 from fedcomp.models.simsiam import SimSiamNetwork
 from fedcomp.models.weights import get_weights, set_weights
@@ -17,6 +17,7 @@ __all__ = [
     "build_model",
     "freeze",
     "get_weights",
+    "matching_names",
     "narrow_to",
     "set_weights",
     "split_backbone",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from fedcomp.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from torch import nn
 
@@ -41,7 +41,7 @@ class ModelParts:
             ConfigError: A pattern fits no tensor, a tensor is both, or nothing is left to share.
         """
         names = list(model.state_dict())
-        is_frozen, is_local = _matching(names, frozen, "frozen"), _matching(names, local, "local-layers")
+        is_frozen, is_local = matching_names(names, frozen, "frozen"), matching_names(names, local, "local-layers")
         if both := sorted(is_frozen & is_local):
             raise ConfigError(f"{both[0]} is both frozen and of local-layers: it can only be one of them")
         shared = tuple(name for name in names if name not in is_frozen | is_local)
@@ -75,8 +75,17 @@ def training_mode(model: nn.Module) -> None:
             module.eval()
 
 
-def _matching(names: list[str], patterns: str, key: str) -> set[str]:
-    """Return the names that fit one of the patterns."""
+def matching_names(names: Sequence[str], patterns: str, key: str) -> set[str]:
+    """Return the names that fit one of some patterns.
+
+    Args:
+        names: Of tensors.
+        patterns: As in a shell, separated by commas; empty for none.
+        key: Of the run's configuration, for the error.
+
+    Raises:
+        ConfigError: A pattern fits no name.
+    """
     found = set[str]()
     for pattern in filter(None, (part.strip() for part in patterns.split(","))):
         fits = {name for name in names if fnmatchcase(name, pattern)}
@@ -86,5 +95,5 @@ def _matching(names: list[str], patterns: str, key: str) -> set[str]:
     return found
 
 
-def _shown(names: list[str]) -> str:
+def _shown(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:6])}, ... {', '.join(names[-6:])}"

@@ -14,6 +14,7 @@ import numpy as np
 from fedcomp.codecs.groups import root_mean_square
 from fedcomp.errors import UsageError
 from fedcomp.store.artifact import MAX_GAIN, pack_artifact, unpack_artifact
+from fedcomp.store.grams import input_grams
 from fedcomp.store.graph import join_model, parse_onnx, split_model
 from fedcomp.store.layers import find_layers
 from fedcomp.store.rounding import round_compensated
@@ -31,7 +32,7 @@ STEPS = tuple(float(step) for step in np.geomspace(1.4, 0.02, 32))
 
 _ZONE, _KEPT_BELOW = 0.1, 64
 _PROBE = 0.3
-_BATCH, _TRACED = 250, 32
+_BATCH = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class _Rounding(NamedTuple):
         return cls(
             model=model,
             layers=layers,
-            grams=_input_grams(join_model(skeleton, model.weights), layers, calibration),
+            grams=input_grams(join_model(skeleton, model.weights), layers, calibration),
             relative={name: int(octave.clip(-MAX_GAIN, MAX_GAIN)) for name, octave in octaves.items()},
             size=float(np.exp2(np.average(np.log2(norms), weights=sizes))),
         )
@@ -170,20 +171,6 @@ def _even_steps(model: SplitModel, names: Sequence[str], calibration: NDArray) -
         harm = float(np.square(probe.logits(calibration) - logits, dtype=np.float64).mean())
         steps[name] = float(step) * np.sqrt(weights[name].size / max(harm, 1e-12))
     return steps
-
-
-def _input_grams(content: bytes, layers: Sequence[Layer], calibration: NDArray) -> dict[str, NDArray]:
-    """Return the Gram matrix of what each layer is given, by weight."""
-    inputs = LoadedModel(content).face.input_name
-    traced = LoadedModel(content, also=sorted({layer.source for layer in layers} - {inputs}))
-    grams: dict[str, NDArray] = {}
-    for start in range(0, len(calibration), _TRACED):
-        images = calibration[start : start + _TRACED]
-        values = traced.trace(images) | {inputs: images.astype(np.float32) / np.float32(255)}
-        for layer in layers:
-            gram = layer.gram(values[layer.source])
-            grams[layer.weight] = grams.get(layer.weight, 0) + gram
-    return grams
 
 
 def _check_images(content: bytes, *images: NDArray) -> None:

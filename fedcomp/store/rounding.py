@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 _DAMPING = 0.01
 
 
-def round_compensated(weights: NDArray, gram: NDArray, step: float, zone: float) -> NDArray:
+def round_compensated(
+    weights: NDArray, gram: NDArray, step: float | NDArray, zone: float, largest: float = np.inf
+) -> NDArray:
     """Round a matrix to multiples of `step`, column by column; later ones make up for earlier errors.
 
     Minimizes ``||(W - Q) X||`` greedily: after a column is rounded, what is left of the rows moves by the error times
@@ -21,8 +23,9 @@ def round_compensated(weights: NDArray, gram: NDArray, step: float, zone: float)
     Args:
         weights: (rows, inputs).
         gram: Of the inputs, (inputs, inputs), float64.
-        step: Of the grid.
+        step: Of the grid; or one a row, (rows,).
         zone: What is taken off before rounding, 0 (nearest) to 0.5 (down), as `DeadZone` does.
+        largest: Multiple of the step that there may be, in either direction.
 
     Returns:
         float32, every value a multiple of `step`.
@@ -38,7 +41,8 @@ def round_compensated(weights: NDArray, gram: NDArray, step: float, zone: float)
     moved, rounded = moved[:, order], np.empty_like(moved)
     for column in range(size):
         exact = moved[:, column]
-        rounded[:, column] = np.sign(exact) * np.floor(np.abs(exact) / step + 0.5 - zone) * step
+        multiples = np.minimum(np.floor(np.abs(exact) / step + 0.5 - zone), largest)
+        rounded[:, column] = np.sign(exact) * multiples * step
         error = (exact - rounded[:, column]) / factor[column, column]
         moved[:, column + 1 :] -= np.outer(error, factor[column, column + 1 :])
     result = np.empty_like(rounded)

@@ -58,7 +58,8 @@ class LoadedModel:
 
     def trace(self, images: NDArray) -> dict[str, NDArray]:
         """Return the values that were asked for with `also`, by name."""
-        return dict(zip(self._also, self._run(self._also, images), strict=True))
+        found = self._run(self._also, images) if self._also else []  # of no names ONNX Runtime returns all outputs
+        return dict(zip(self._also, found, strict=True))
 
     def _run(self, names: list[str], images: NDArray) -> list[NDArray]:
         pixels = images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images

@@ -5,6 +5,7 @@ from fedcomp.student.channels import prune_channels
 from fedcomp.student.export import export_onnx, fold_batch_norm
 from fedcomp.student.finished_run import CLIENTS_FOLDER, FinishedRun
 from fedcomp.student.from_run import RUN_FACTS, student_from_run
+from fedcomp.student.layer_bits import layer_bits, layer_names
 from fedcomp.student.magnitude import cubic_sparsity, prune_smallest, prune_weights, sparsity
 from fedcomp.student.make import Lesson, StudentSettings, export_student, train_student
 from fedcomp.student.quantize import quantize_after_training, train_quantized
@@ -26,6 +27,8 @@ __all__ = [
     "export_onnx",
     "export_student",
     "fold_batch_norm",
+    "layer_bits",
+    "layer_names",
     "load_student",
     "measure_latency",
     "open_student",

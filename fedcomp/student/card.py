@@ -51,6 +51,7 @@ class StudentCard:
         num_images: Images by use: ``proxy``, ``validation``, ``test``.
         taught_by: ``ensemble`` or ``global``.
         quantization: ``ptq``, ``qat`` or ``none``: the one that was better on the validation set.
+        layer_bits: Of weights that have fewer than eight in the int8 model, by name.
         prune_ratio: Share of channels that were removed.
         variants: ``teacher``, ``float32`` and, if quantized, ``int8``.
         parity: ``float32``: torch against ONNX Runtime; ``int8``: what the file says, node by node, against the integer
@@ -68,6 +69,7 @@ class StudentCard:
     num_images: Mapping[str, int]
     taught_by: str
     quantization: str
+    layer_bits: Mapping[str, int]
     prune_ratio: float
     variants: Mapping[str, Variant]
     parity: Mapping[str, Parity]
@@ -97,6 +99,7 @@ class StudentCard:
             "input": f"`images`, float32 (batch, {shape}), pixels in [0, 1]",
             "output": f"`logits`, float32 (batch, {len(self.classes)}): {', '.join(self.classes)}",
             "int8": _QUANTIZATIONS[self.quantization],
+            "weights of fewer bits": ", ".join(f"`{name}` {bits}" for name, bits in self.layer_bits.items()) or "none",
         } | {
             key.replace("_", " "): f"{value:,}" if isinstance(value, int) else value for key, value in self.run.items()
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.student.finished_run import FinishedRun
+from fedcomp.student.layer_bits import layer_bits
 from fedcomp.student.make import StudentSettings, export_student, train_student
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def student_from_run(
     finished = FinishedRun.read(run, {"teacher": "global", **changes})
     config = finished.config
     settings, student, lesson = StudentSettings.of(config), finished.build(config.student_model), finished.lesson()
+    layer_bits(student, settings.bits)  # what fits no layer is refused before anything is learned
     note(f"distill {config.student_model} on {len(lesson.proxy)} images, {config.distill_epochs} epochs")
     report = train_student(student, lesson, settings)
     note(f"{report.best_accuracy:.1%} on the validation set")

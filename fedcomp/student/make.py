@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
@@ -16,6 +16,8 @@ from fedcomp.files import write_atomically
 from fedcomp.student.card import StudentCard, Variant
 from fedcomp.student.channels import prune_channels
 from fedcomp.student.export import export_onnx, fold_batch_norm
+from fedcomp.student.layer_bits import layer_bits
+from fedcomp.student.pack_weights import pack_weights
 from fedcomp.student.quantize import quantize_after_training, train_quantized
 from fedcomp.student.runtime import OnnxModel, Parity, measure_latency
 from fedcomp.student.store import save_student
@@ -48,6 +50,7 @@ class StudentSettings:
         prune_ratio: Share of its channels that are removed, by a first-order Taylor expansion of the distillation
             loss; 0 up to 0.9.
         quantize: ``ptq``; ``qat`` for the better of both on the validation set; ``none``.
+        bits: Of weights that have fewer than eight, by pattern of their name; see `layer_bits`.
         seed: For everything random.
     """
 
@@ -55,6 +58,7 @@ class StudentSettings:
     distill: DistillSettings
     prune_ratio: float = 0.0
     quantize: Quantization = "ptq"
+    bits: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
 
     @classmethod
@@ -76,6 +80,7 @@ class StudentSettings:
             distill=distill,
             prune_ratio=config.student_prune,
             quantize=config.student_quantize,
+            bits=config.layer_bits,
             seed=config.seed,
         )
 
@@ -162,7 +167,7 @@ def export_student(
         The card, as written.
 
     Raises:
-        UsageError: The extra is not installed.
+        UsageError: The extra is not installed, or a pattern of the bits fits no layer.
     """
     shape, classes = lesson.proxy.image_shape, _class_names(lesson.proxy)
     facts = {"model": settings.model, "dataset": lesson.proxy.name, "classes": json.dumps(classes), "pixels": "0 to 1"}
@@ -199,6 +204,7 @@ def export_student(
         num_images={use: len(getattr(lesson, use)) for use in ("proxy", "validation", "test")},
         taught_by=lesson.taught_by,
         quantization=quantization,
+        layer_bits=layer_bits(student, settings.bits),
         prune_ratio=settings.prune_ratio,
         variants={
             name: Variant(
@@ -229,7 +235,8 @@ def _quantize(
     folded: nn.Module, float_content: bytes, facts: Mapping[str, str], lesson: Lesson, settings: StudentSettings
 ) -> _Quantized:
     """Quantize after training; if asked to, in training as well, and keep what is better on the validation set."""
-    found = [_Quantized("ptq", quantize_after_training(float_content, lesson.proxy.images))]
+    bits = layer_bits(folded, settings.bits)
+    found = [_Quantized("ptq", quantize_after_training(float_content, lesson.proxy.images, bits))]
     if settings.quantize == "qat":
         gently = replace(
             settings.distill,
@@ -237,9 +244,10 @@ def _quantize(
             learning_rate=settings.distill.learning_rate / 10,
         )
         trained = train_quantized(
-            folded, lesson.teacher_logits, lesson.proxy, lesson.validation, gently, seed=settings.seed
+            folded, lesson.teacher_logits, lesson.proxy, lesson.validation, gently, seed=settings.seed, bits=bits
         )
-        found.append(_Quantized("qat", export_onnx(trained, lesson.proxy.image_shape, facts)))
+        content = export_onnx(trained, lesson.proxy.image_shape, facts)
+        found.append(_Quantized("qat", pack_weights(content) if bits else content))
     return max(found, key=lambda form: _evaluate(OnnxModel(form.content), lesson.validation).accuracy)
 
 

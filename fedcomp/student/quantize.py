@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,14 @@ import torch
 from fedcomp.distillation import distill
 from fedcomp.student.export import INPUT
 from fedcomp.student.extra import student_extra
+from fedcomp.student.layer_bits import largest_level
+from fedcomp.student.pack_weights import pack_weights
+from fedcomp.student.round_weights import RoundedModel, round_weights
 from fedcomp.student.runtime import to_input
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor, nn
 
     from fedcomp.data import ImageDataset
@@ -24,8 +30,11 @@ if TYPE_CHECKING:
 _CALIBRATION_IMAGES, _BATCH_SIZE = 1024, 64
 
 
-def quantize_after_training(content: bytes, images: NDArray) -> bytes:
+def quantize_after_training(content: bytes, images: NDArray, bits: Mapping[str, int] | None = None) -> bytes:
     """Quantize a float32 ONNX model to int8 weights, one scale a channel, and uint8 activations.
+
+    Layers of fewer bits are rounded by `round_weights` before ranges of activations are measured, and are stored in so
+    many bits by `pack_weights`.
 
     Ranges of activations are the smallest and largest that calibration sees. Logits stay float32: eight bits would make
     ties of them.
@@ -33,13 +42,18 @@ def quantize_after_training(content: bytes, images: NDArray) -> bytes:
     Args:
         content: Of a file without BatchNorm.
         images: uint8 (N, C, H, W), for calibration; no labels are needed. The first 1,024 are used.
+        bits: By the name of weights that have fewer than eight; see `layer_bits`.
 
     Returns:
         An ONNX model with pairs of QuantizeLinear and DequantizeLinear.
 
+    Raises:
+        UsageError: The extra is not installed, or the graph has no weights of a name in `bits`.
+
     References:
         Nagel et al., A White Paper on Neural Network Quantization, 2021, section 3.
     """
+    model = round_weights(content, images, bits) if bits else RoundedModel(content, {})
     with student_extra():
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -59,16 +73,22 @@ def quantize_after_training(content: bytes, images: NDArray) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "int8.onnx"
             quantize_static(
-                onnx.load_from_string(content),
+                onnx.load_from_string(model.content),
                 target,
                 ProxyImages(),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
+                extra_options={
+                    "OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"],
+                    "TensorQuantOverrides": {
+                        name: [{"quant_type": QuantType.QInt8, "axis": 0, "scale": s, "zero_point": 0} for s in steps]
+                        for name, steps in model.steps.items()
+                    },
+                },
             )
-            return target.read_bytes()
+            return pack_weights(target.read_bytes()) if bits else target.read_bytes()
 
 
 def train_quantized(
@@ -79,6 +99,7 @@ def train_quantized(
     settings: DistillSettings,
     *,
     seed: int,
+    bits: Mapping[str, int] | None = None,
 ) -> nn.Module:
     """Go on distilling with quantizers in the graph, and return the model with int8 weights.
 
@@ -89,6 +110,7 @@ def train_quantized(
         validation: Labelled; the weights are those that are best on it, quantized.
         settings: How; a tenth of the first learning rate, and a quarter of the epochs, are enough.
         seed: For order and augmentation.
+        bits: By the name of weights that have fewer than eight; see `layer_bits`.
 
     Returns:
         A module that `export_onnx` writes as pairs of QuantizeLinear and DequantizeLinear.
@@ -104,7 +126,12 @@ def train_quantized(
         )
 
         quantizer = X86InductorQuantizer()
-        quantizer.set_global(get_default_x86_inductor_quantization_config(is_qat=True))
+        eight = get_default_x86_inductor_quantization_config(is_qat=True)
+        quantizer.set_global(eight)
+        for name, width in (bits or {}).items():
+            largest = largest_level(width)
+            weight = replace(eight.weight, quant_min=-largest, quant_max=largest)
+            quantizer.set_module_name_qconfig(name.removesuffix(".weight"), replace(eight, weight=weight))
         example = torch.zeros(2, *proxy.image_shape)
         batch = torch.export.Dim("batch", min=1)
         exported = torch.export.export(folded, (example,), dynamic_shapes=({0: batch},), strict=False).module()

@@ -20,6 +20,7 @@ _HEADERS = {
     "student-model": "student",
     "student-prune": "pruned",
     "student-quantize": "int8",
+    "student-bits": "fewer bits",
     "temperature": "T",
     "hard-label-weight": "hard",
 }
@@ -32,7 +33,8 @@ def front_table(candidates: Sequence[Candidate], chosen: Candidate) -> Table:
     timed = any(one.p50_ms is not None for one in front)
     title = f"{len(front)} of {len(candidates)} students are on the Pareto front; * is chosen"
     table = Table("trial", *_HEADERS.values(), title=title, title_justify="left")
-    table.columns[1].overflow = "fold"
+    for column in table.columns:
+        column.overflow = "fold"
     for name in ("bytes", "validation accuracy", *(["p50 ms"] if timed else [])):
         table.add_column(name, justify="right")
     for one in front:

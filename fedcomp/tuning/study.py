@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fedcomp.errors import UsageError
 from fedcomp.seeding import derive_seed
+from fedcomp.tuning.bit_path import bit_path, points_along
 from fedcomp.tuning.candidate import Candidate
-from fedcomp.tuning.measure import measure_student
+from fedcomp.tuning.measure import Workbench
 from fedcomp.tuning.space import SearchSpace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from optuna import Study
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
 
-_NAME, _ASKED = "student", "asked"
+_NAME, _ASKED, _SEEDED = "student", "asked", "seeded"
+_BIT_POINTS = 4
+"""Students with fewer bits that are tried first."""
 _LATENCY: dict[bool, list[Direction]] = {True: ["minimize"], False: []}
 
 
@@ -50,7 +53,9 @@ def tune_student(
 ) -> list[Candidate]:
     """Try students of a run, and return all that were tried, now and before.
 
-    The sampler is Optuna's multi-objective TPE. A student whose making fails counts as tried, and its error is raised.
+    The sampler is Optuna's multi-objective TPE. It begins with what everybody would try, and with bits of single layers
+    as the sensitivity table of the first student recommends them (`bit_path`). A student whose making fails counts as
+    tried, and its error is raised.
 
     Args:
         run: Whose global model teaches.
@@ -73,28 +78,51 @@ def tune_student(
         "epochs": epochs,
         "seed": run.config.seed,
         "with_latency": settings.with_latency,
-        "space": asdict(settings.space),
+        "space": asdict(settings.space) | {"bits": list(settings.space.bits)},  # as JSON has it
     }
-    for point in settings.space.starting_points():  # an architecture without a width is refused before a study is begun
-        run.build(settings.space.changes(run.config, point)["student-model"])
+    layers = _searched_layers(run, settings.space)
     with _study(storage, asked, settings) as study:
-        lesson, started = run.lesson(), time.monotonic()
+        bench, started = Workbench(run, run.lesson()), time.monotonic()
         while len(done := _finished(study, run)) < settings.trials:
             if settings.timeout is not None and time.monotonic() - started >= settings.timeout:
                 note(f"{settings.timeout:g} seconds are over after {len(done)} students")
                 break
-            trial = study.ask(settings.space.distributions())
+            _seed(study, bench, settings.space, layers, epochs)
+            trial = study.ask(settings.space.distributions(layers))
             changes = settings.space.changes(run.config, trial.params)
             try:
-                found = measure_student(
-                    run, lesson, changes | {"distill-epochs": epochs}, with_latency=settings.with_latency
-                )
+                found = bench.measure(changes | {"distill-epochs": epochs}, with_latency=settings.with_latency)
             except Exception:
                 study.tell(trial, state=_failed())
                 raise
             study.tell(trial, [value for value in found if value is not None])
-            note(f"{trial.number}: {changes['student-model']}, {found.accuracy:.1%}, {found.num_bytes:,} bytes")
+            note(f"{trial.number}: {_shown(changes)}, {found.accuracy:.1%}, {found.num_bytes:,} bytes")
     return done
+
+
+def _searched_layers(run: FinishedRun, space: SearchSpace) -> list[str]:
+    """Return the layers whose bits are searched; an architecture without a width is refused before a study is begun."""
+    students = [run.build(space.changes(run.config, point)["student-model"]) for point in space.starting_points(())]
+    return space.layers(students[-1])
+
+
+def _seed(study: Study, bench: Workbench, space: SearchSpace, layers: Sequence[str], epochs: int) -> None:
+    """Put what is tried first into a study's queue, once."""
+    if _SEEDED in study.user_attrs:
+        return
+    paths = []
+    if len(space.bits) > 1 and layers:
+        first = space.changes(bench.run.config, space.starting_points(layers)[0])
+        table = bench.sensitivity(first | {"distill-epochs": epochs}, space.bits)
+        path = bit_path([row for row in table if row.layer in layers])
+        paths = [point.bits for point in points_along(path, _BIT_POINTS)]
+    for point in space.starting_points(layers, paths):
+        study.enqueue_trial(point, skip_if_exists=True)
+    study.set_user_attr(_SEEDED, True)
+
+
+def _shown(changes: Mapping[str, Any]) -> str:
+    return f"{changes['student-model']}{' ' if changes['student-bits'] else ''}{changes['student-bits']}"
 
 
 @contextlib.contextmanager
@@ -123,8 +151,6 @@ def _study(storage: str, asked: dict[str, Any], settings: TuneSettings) -> Itera
         # Else a search that goes on would draw again what it drew at first.
         seed = derive_seed(asked["seed"], "tune", len(study.trials)) % 2**32
         study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, settings.trials))
-        for point in settings.space.starting_points():
-            study.enqueue_trial(point, skip_if_exists=True)
         yield study
     finally:
         database.remove_session()

@@ -13,6 +13,7 @@ CHANGES = {
     "distill-learning-rate": 0.01,
     "student-prune": 0.3,
     "student-quantize": "qat",
+    "student-bits": "*=2, *=8, 8.weight=4",
 }
 
 

@@ -29,6 +29,10 @@ def test_a_student_of_a_run(run_folder, tmp_path, capsys):
         (["--student", "cnn(width=2)"], "cnn takes no width"),
         (["--student", "student-cnn(width=99)"], "width is 99, expected 0.05 to 16"),
         (["--quantize", "int3"], "student-quantize"),
+        (
+            ["--set", "student-bits=nine.weight=4"],
+            "student-bits has the pattern 'nine.weight', which fits none of 0.weight",
+        ),
         (["--set", "distil-epochs=2"], "did you mean distill-epochs"),
     ],
 )

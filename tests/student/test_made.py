@@ -70,7 +70,13 @@ def test_the_int8_graph_has_int8_weights_and_no_norm(made):
     assert "BatchNormalization" not in operators | {node.op_type for node in onnx.load(out / "student.onnx").graph.node}
     kernels = [weight for weight in graph.initializer if len(weight.dims) > 1]
     assert len(kernels) == 5
-    assert all(weight.data_type == onnx.TensorProto.INT8 for weight in kernels)
+    assert sorted(weight.data_type for weight in kernels) == [onnx.TensorProto.INT8] * 4 + [onnx.TensorProto.INT4]
+
+
+def test_the_card_names_layers_of_fewer_bits(made):
+    card, out, _ = made
+    assert card.layer_bits == {"8.weight": 4}
+    assert "| weights of fewer bits | `8.weight` 4 |" in (out / "README.md").read_text()
 
 
 def test_files_say_what_they_are_and_nothing_of_this_machine(made):

@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from fedcomp.errors import UsageError
-from fedcomp.tuning import SearchSpace, TuneSettings, measure_student, study, tune_student
+from fedcomp.explaining import LayerDamage
+from fedcomp.tuning import SearchSpace, TuneSettings, Workbench, measure, tune_student
 from fedcomp.tuning.measure import Measured
 
 
@@ -14,35 +15,82 @@ def quick(monkeypatch):
     """Figures by hand in the place of exporters, which take seconds; returns the changes that were asked for."""
     asked = []
 
-    def measure(run, lesson, changes, *, with_latency):
+    def measure(self, changes, *, with_latency):
         asked.append(changes)
         return Measured(0.5 + 0.01 * len(asked), 1000 + len(asked), 0.1 if with_latency else None)
 
-    monkeypatch.setattr(study, "measure_student", measure)
+    monkeypatch.setattr(Workbench, "measure", measure)
+    monkeypatch.setattr(Workbench, "sensitivity", lambda self, changes, bits: table(bits))
     return asked
+
+
+def table(bits):
+    """The last layer stands everything, the one before it four bits, the first one next to nothing."""
+    drops = {("3.weight", 4): 0.04, ("3.weight", 2): 0.5, ("7.weight", 2): 0.3}
+    return [
+        LayerDamage(
+            layer=layer,
+            change="",
+            bits=width,
+            num_weights=1000,
+            num_bytes=125 * width,
+            accuracy_drop=drops.get((layer, width), 0.0),
+            flip_rate=0.01 / width,
+            sqnr_db=10.0,
+        )
+        for layer in ("0.weight", "3.weight", "7.weight", "12.weight")
+        for width in bits
+    ]
 
 
 def url(folder):
     return f"sqlite:///{folder / 'tune.db'}"
 
 
-def test_a_student_is_made_and_measured(finished):
-    changes = {"student-model": "student-cnn(width=0.2)", "distill-epochs": 1, "student-quantize": "none"}
-    found = measure_student(finished, finished.lesson(), changes, with_latency=True)
-    assert found.num_bytes > 1000
-    assert 0 <= found.accuracy <= 1
-    assert found.p50_ms > 0
+def test_a_student_is_made_and_measured_and_fewer_bits_are_no_other_training(finished, monkeypatch):
+    trained, train = [], measure.train_student
+    monkeypatch.setattr(measure, "train_student", lambda *args: trained.append(train(*args)))
+    bench, changes = Workbench(finished, finished.lesson()), {"student-model": "student-cnn(width=0.5)"}
+    changes["distill-epochs"] = 1
+    rows = bench.sensitivity(changes, (8, 4))
+    assert [(row.layer, row.bits) for row in rows[:3]] == [("0.weight", 8), ("0.weight", 4), ("3.weight", 8)]
+    eight = bench.measure(changes, with_latency=True)
+    assert 0 <= eight.accuracy <= 1
+    assert eight.p50_ms > 0
+    four = bench.measure(changes | {"student-bits": "*=4"})
+    assert four.num_bytes < 0.9 * eight.num_bytes
+    assert len(trained) == 1
+    bench.sensitivity(changes | {"temperature": 2.0}, (4,))
+    assert len(trained) == 2
+
+
+def test_the_sensitivity_table_says_where_to_begin(finished, quick, tmp_path):
+    settings = TuneSettings(trials=6, epochs=2, space=SearchSpace(0.5, 1.5))
+    bits = [one.changes["student-bits"] for one in tune_student(finished, settings, url(tmp_path))]
+    first_two, last = ["7.weight=4", "7.weight=4, 12.weight=4"], "3.weight=4, 7.weight=4, 12.weight=2"
+    assert bits == ["", *first_two, "7.weight=4, 12.weight=2", last, ""]
+    assert [changes["student-model"] for changes in quick] == [
+        *["student-cnn(width=1.0)"] * 5,
+        "student-cnn(width=0.5)",
+    ]
+
+
+def test_the_table_is_read_once(finished, quick, tmp_path, monkeypatch):
+    tune_student(finished, TuneSettings(trials=1), url(tmp_path))
+    monkeypatch.setattr(Workbench, "sensitivity", lambda *args: 1 / 0)
+    found = tune_student(finished, TuneSettings(trials=3), url(tmp_path))
+    assert found[1].changes["student-bits"]
 
 
 def test_starting_points_come_first_and_a_search_goes_on(finished, quick, tmp_path):
-    settings = TuneSettings(trials=3, epochs=2, space=SearchSpace(0.5, 1.5))
+    settings = TuneSettings(trials=3, epochs=2, space=SearchSpace(0.5, 1.5, bits=(8,)))
     first = tune_student(finished, settings, url(tmp_path))
     assert [one.changes["student-model"] for one in first] == [
         f"student-cnn(width={width})" for width in ("1.0", "0.5", "1.5")
     ]
     assert all(changes["distill-epochs"] == 2 for changes in quick)
     assert "distill-epochs" not in first[0].changes
-    more = TuneSettings(trials=6, epochs=2, space=SearchSpace(0.5, 1.5))
+    more = TuneSettings(trials=6, epochs=2, space=SearchSpace(0.5, 1.5, bits=(8,)))
     second = tune_student(finished, more, url(tmp_path))
     assert second[:3] == first
     assert len(second) == len(quick) == 6
@@ -65,6 +113,7 @@ def test_another_search_is_refused(finished, quick, tmp_path):
         TuneSettings(trials=1, epochs=3),
         TuneSettings(trials=1, epochs=2, with_latency=True),
         TuneSettings(trials=1, epochs=2, space=SearchSpace(0.5, 1)),
+        TuneSettings(trials=1, epochs=2, space=SearchSpace(bits=(8, 4))),
     ):
         with pytest.raises(UsageError, match="holds another search"):
             tune_student(finished, other, url(tmp_path))
@@ -73,7 +122,7 @@ def test_another_search_is_refused(finished, quick, tmp_path):
 
 def test_what_fails_is_not_a_student(finished, quick, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(study, "measure_student", lambda *args, **kwargs: 1 / 0)
+        patch.setattr(Workbench, "measure", lambda *args, **kwargs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             tune_student(finished, TuneSettings(trials=2), url(tmp_path))
     assert len(tune_student(finished, TuneSettings(trials=2), url(tmp_path))) == 2
@@ -103,12 +152,23 @@ def test_an_architecture_without_a_width_is_refused(finished, tmp_path):
 
 def test_parameters_are_valid_keys(finished):
     config = finished.config.model_copy(update={"student_model": "mobilenet-v2(width=0.5, side=64)"})
-    space = SearchSpace()
-    for point in space.starting_points():
+    space, layers = SearchSpace(), ["0.0.weight", "features.3.weight"]
+    for point in space.starting_points(layers, [{layers[0]: 4, layers[1]: 2}]):
+        assert point.keys() == space.distributions(layers).keys()
         changes = space.changes(config, point)
         assert changes["student-model"] == f"mobilenet-v2(width={point['width']}, side=64)"
         type(config).from_mapping({**config.to_mapping(), **changes})
-    assert space.changes(config, {"width": 0.1 + 0.2})["student-model"].startswith("mobilenet-v2(width=0.3,")
+    params = {"width": 0.1 + 0.2, "student-quantize": "ptq", "bits 0.0.weight": 4, "bits features.3.weight": 8}
+    assert space.changes(config, params)["student-model"].startswith("mobilenet-v2(width=0.3,")
+    assert space.changes(config, params)["student-bits"] == "0.0.weight=4"
+    assert space.changes(config, params | {"student-quantize": "none"})["student-bits"] == ""
+
+
+def test_bits_that_no_layer_can_have_are_refused():
+    for bits in ((), (8, 3), (16,)):
+        with pytest.raises(UsageError, match="expected some of 8, 4, 2"):
+            SearchSpace(bits=bits)
+    assert SearchSpace(bits=(2, 8, 2)) == SearchSpace(bits=(8, 2))
 
 
 def test_widths_out_of_range_are_refused():
