@@ -60,6 +60,15 @@ def test_rounding_keeps_more_of_the_logits_than_the_nearest_level_does(float_con
         assert errors[0] < 0.7 * errors[1]
 
 
+def test_layers_with_groups_are_rounded_to_the_nearest_level(images):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten(), nn.Linear(128, 10)).eval()
+    content = export_onnx(model, (1, 8, 8), {})
+    rounded, steps = round_weights(content, images, {"1.weight": 4})
+    before, step = weights_of(content)["1.weight"], steps["1.weight"].reshape(-1, 1, 1, 1)
+    np.testing.assert_allclose(weights_of(rounded)["1.weight"], np.rint(before / step).clip(-7, 7) * step, rtol=1e-6)
+
+
 def test_packed_weights_are_smaller_and_answer_the_same(float_content, images, monkeypatch):
     packed = quantize_after_training(float_content, images, BITS)
     monkeypatch.setattr(quantize, "pack_weights", lambda content: content)
