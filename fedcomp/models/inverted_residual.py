@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution without bias that pads as TensorFlow does: output ``ceil(size / stride)``, the rest behind."""
+    """A convolution that pads as TensorFlow does: output ``ceil(size / stride)``, the rest behind.
+
+    It has a bias only when a norm has been folded into it.
+    """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(channels_in, channels_out, kernel, stride, groups=groups, bias=False)
@@ -28,9 +31,9 @@ class SameConv2d(nn.Conv2d):
         height, width = (max(0, (-(-n // stride) - 1) * stride + kernel - n) for n in inputs.shape[2:])
         if height == width and height % 2 == 0:
             # What the convolution itself can do is one copy less.
-            return F.conv2d(inputs, self.weight, None, self.stride, height // 2, self.dilation, self.groups)
+            return F.conv2d(inputs, self.weight, self.bias, self.stride, height // 2, self.dilation, self.groups)
         padding = (width // 2, width - width // 2, height // 2, height - height // 2)
-        return F.conv2d(F.pad(inputs, padding), self.weight, None, self.stride, 0, self.dilation, self.groups)
+        return F.conv2d(F.pad(inputs, padding), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 class InvertedResidual(nn.Module):

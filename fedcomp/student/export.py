@@ -7,6 +7,9 @@ import importlib.metadata
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
+from torch.fx import GraphModule, Node, Tracer
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fedcomp.student.extra import student_extra
 
@@ -14,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx
-    from torch import nn
 
 INPUT, OUTPUT = "images", "logits"
 """Names in the graph: float32 images (B, C, H, W) in [0, 1] in, float32 logits (B, K) out, for any B."""
@@ -29,11 +31,37 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
         Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference,
         CVPR 2018, section 3.2.
     """
-    with student_extra():
-        from torch.fx.experimental.optimization import fuse
+    copied = copy.deepcopy(model).eval()
+    traced = GraphModule(copied, _LayerTracer().trace(copied))
+    for node in traced.graph.nodes:
+        if pair := _convolution_and_norm(node, traced):
+            convolution, norm = pair
+            before = node.args[0]
+            traced.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm), strict=True)
+            node.replace_all_uses_with(before)
+            traced.graph.erase_node(node)
+    traced.recompile()
+    traced.delete_all_unused_submodules()
+    return traced.requires_grad_()
 
-        folded: nn.Module = fuse(copy.deepcopy(model).eval())
-    return folded.requires_grad_()
+
+class _LayerTracer(Tracer):
+    """Looks into containers alone: what a layer does may depend on its images' size, which a trace does not know."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return not [*m.children()] or super().is_leaf_module(m, module_qualified_name)
+
+
+def _convolution_and_norm(node: Node, traced: GraphModule) -> tuple[nn.Conv2d, nn.BatchNorm2d] | None:
+    """Return a BatchNorm and the convolution that feeds it, and only it; None if the node is none such."""
+    before = node.args[0] if node.op == "call_module" and node.args else None
+    if not isinstance(before, Node) or before.op != "call_module" or len(before.users) > 1:
+        return None
+    convolution, norm = (traced.get_submodule(str(each.target)) for each in (before, node))
+    is_shared = sum(each.target == before.target for each in traced.graph.nodes) > 1
+    if not isinstance(convolution, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d) or is_shared:
+        return None
+    return (convolution, norm) if norm.track_running_stats else None
 
 
 def export_onnx(model: nn.Module, image_shape: tuple[int, int, int], facts: Mapping[str, str]) -> bytes:
@@ -84,3 +112,16 @@ def _clean(proto: onnx.ModelProto) -> None:
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
+    _name_constants(graph)
+
+
+def _name_constants(graph: onnx.GraphProto) -> None:
+    """Give constants names that no number behind them turns into another tensor's, as ONNX Runtime's quantizer does.
+
+    It quantizes a copy of ``val_18`` for each further use, named ``val_180``, ``val_181`` and so on.
+    """
+    names = {constant.name: f"{constant.name}.constant" for constant in graph.initializer if "." not in constant.name}
+    for constant in graph.initializer:
+        constant.name = names.get(constant.name, constant.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
