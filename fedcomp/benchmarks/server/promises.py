@@ -40,7 +40,7 @@ def _kill_bars(killed: Sequence[KilledRun]) -> Iterator[Bar]:
 def _soak_bars(soaked: Sequence[SoakResult]) -> Iterator[Bar]:
     for result in soaked:
         if result.what == "disk_megabytes":  # a round leaves a row, an event and lines of log, and nothing else
-            what, most = f"{result.side}, kB that each of {result.rounds} rounds leaves on disk", 3.0
+            what, most = f"{result.side}, kB that each of {result.rounds} rounds leaves on disk", 4.0
             grown = 1024 * (result.late - result.early) / (result.rounds / 2)
         else:
             what, most = f"{result.side}, {result.what} late over early in {result.rounds} rounds", 1.02
