@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.deployment.processes import running, wait_for
-from fedcomp.forking import can_fork, fork
+from fedcomp.forking import can_fork, end_with, fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -101,13 +101,20 @@ def wait_for_requests(address: str) -> None:
         with asking, contextlib.suppress(OSError, ValueError):
             request, streams, _, _ = socket.recv_fds(asking, _MAX_REQUEST_BYTES, 3)
             asked = json.loads(request)
-            fork(partial(_run, main, asked, streams, asking))
+            fork(partial(_run, os.getpid(), main, asked, streams, asking))
             for stream in streams:
                 os.close(stream)
 
 
-def _run(main: Callable[[], None], asked: dict[str, Any], streams: list[int], asking: socket.socket) -> None:
-    """Be the command that was asked for."""
+def _run(
+    parent: int, main: Callable[[], None], asked: dict[str, Any], streams: list[int], asking: socket.socket
+) -> None:
+    """Be the command that was asked for.
+
+    A client that is killed takes this process with it: Flower's own watch over a parent interrupts a thread that may
+    wait for answers of a SuperNode that is gone, for ever.
+    """
+    end_with(parent)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
