@@ -188,7 +188,7 @@ def bench_server(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Of the client, that are measured.")] = 15,
     updates: Annotated[int, typer.Option(min=1, help="Of the larger of two rounds that the server folds.")] = 1000,
-    soak_rounds: Annotated[int, typer.Option(min=40, help="Of a server and two clients as real processes.")] = 200,
+    soak_rounds: Annotated[int, typer.Option(min=40, help="Of a server and four clients as real processes.")] = 200,
     kills: Annotated[int, typer.Option(min=1, help="Of the server, of clients and of both, at random moments.")] = 20,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
 ) -> None:

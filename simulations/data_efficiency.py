@@ -12,7 +12,6 @@ Finished runs are rows and are not done again, and one that was broken off goes 
 
 from __future__ import annotations
 
-import argparse
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +24,7 @@ from fedcomp.simulation.grid_of_runs import GridOfRuns
 from fedcomp.training import evaluate
 from server.measuring import global_model
 from server.refinement import Refinement
+from simulations.grid_arguments import grid_parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -197,15 +197,9 @@ def _cells(own: list[Mapping[str, Any]]) -> Iterator[str]:
 
 def main() -> None:
     """Run the tables, or report what there is of them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["run", "report"])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where rows go")
+    parser = grid_parser(__doc__)
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=TABLES)
     parser.add_argument("--methods", nargs="+", default=None, help="default all of a table")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--workers", type=int, default=None, help="processes that train clients")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes of all configurations")
     arguments = parser.parse_args()
     grid = GridOfRuns(arguments.out, _CONFIGS)
     if arguments.command == "report":

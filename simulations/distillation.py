@@ -11,7 +11,6 @@ not done again, and a run that was broken off goes on after its last round. `doc
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 from functools import partial
@@ -22,6 +21,7 @@ from fedcomp.reporting import mean_and_spread, update_rows
 from fedcomp.simulation.grid_of_runs import GridOfRuns
 from simulations.classroom import NUM_TEACHERS, Classroom, fuse, learn_labels, measure_memory, ship, teach
 from simulations.frontier import METHODS
+from simulations.grid_arguments import grid_parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -223,15 +223,9 @@ def _pieces(grid: GridOfRuns, teacher: str, seed: int) -> Path:
 
 def main() -> None:
     """Run teachers and what they teach, or report what there is of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["run", "report"])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where rows go")
+    parser = grid_parser(__doc__)
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=TABLES)
     parser.add_argument("--teachers", nargs="+", default=None, choices=TEACHERS, help="default all of a table")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--workers", type=int, default=None, help="processes that train clients")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes of all configurations")
     arguments = parser.parse_args()
     grid = GridOfRuns(arguments.out, _CONFIGS)
     if arguments.command == "report":

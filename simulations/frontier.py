@@ -11,7 +11,6 @@ tells what came out.
 
 from __future__ import annotations
 
-import argparse
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fedcomp.codecs import PRESETS
 from fedcomp.reporting import draw_frontier, mean_and_spread, update_rows
 from fedcomp.simulation.grid_of_runs import GridOfRuns
+from simulations.grid_arguments import grid_parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,15 +115,9 @@ def report(out: Path, docs: Path) -> None:
 
 def main() -> None:
     """Run the grid, or report what there is of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["run", "report"])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where rows and pictures go")
+    parser = grid_parser(__doc__)
     parser.add_argument("--partitions", nargs="+", default=PARTITIONS, choices=PARTITIONS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--workers", type=int, default=None, help="processes that train clients")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes of all configurations")
     arguments = parser.parse_args()
     if arguments.command == "report":
         report(arguments.out, arguments.docs)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.deployment.processes import running, wait_for
-from fedcomp.forking import can_fork, end_with, fork
+from fedcomp.forking import can_fork, end_with, fork, import_what_torch_puts_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +31,7 @@ _COMMAND = "flwr-clientapp"
 _LIBRARIES = (
     "numpy",
     "torch",
-    "torch._dynamo",  # a second or two: the first optimizer that is made imports it
+    "torch.optim",
     "flwr.clientapp",
     "httpcore",
     "pydantic",
@@ -90,6 +90,7 @@ def wait_for_requests(address: str) -> None:
     for library in _LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
+    import_what_torch_puts_off()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended: the script does
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     unready = f"{address}.partial"

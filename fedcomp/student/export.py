@@ -9,21 +9,26 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 from torch.fx import GraphModule, Node, Tracer
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from fedcomp.student.extra import student_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import onnx
 
+_FOLDS: tuple[tuple[tuple[type[nn.Module], ...], Callable[..., nn.Module]], ...] = (
+    ((nn.Conv1d, nn.Conv2d, nn.Conv3d), fuse_conv_bn_eval),
+    ((nn.Linear,), fuse_linear_bn_eval),
+)
 INPUT, OUTPUT = "images", "logits"
 """Names in the graph: float32 images (B, C, H, W) in [0, 1] in, float32 logits (B, K) out, for any B."""
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """Return a copy in which each BatchNorm is part of the convolution before it; it computes the same, in any mode.
+    """Return a copy in which each BatchNorm is part of the layer before it; it computes the same, in any mode.
 
     The copy is what quantization-aware training trains: statistics that move under a quantizer do it no good.
 
@@ -34,11 +39,10 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     copied = copy.deepcopy(model).eval()
     traced = GraphModule(copied, _LayerTracer().trace(copied))
     for node in traced.graph.nodes:
-        if pair := _convolution_and_norm(node, traced):
-            convolution, norm = pair
-            before = node.args[0]
-            traced.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm), strict=True)
-            node.replace_all_uses_with(before)
+        if folded := _fold(node, traced):
+            layer = node.args[0]
+            traced.set_submodule(str(layer.target), folded, strict=True)
+            node.replace_all_uses_with(layer)
             traced.graph.erase_node(node)
     traced.recompile()
     traced.delete_all_unused_submodules()
@@ -52,16 +56,17 @@ class _LayerTracer(Tracer):
         return not [*m.children()] or super().is_leaf_module(m, module_qualified_name)
 
 
-def _convolution_and_norm(node: Node, traced: GraphModule) -> tuple[nn.Conv2d, nn.BatchNorm2d] | None:
-    """Return a BatchNorm and the convolution that feeds it, and only it; None if the node is none such."""
+def _fold(node: Node, traced: GraphModule) -> nn.Module | None:
+    """Return a layer with the BatchNorm of a node in it; None if the node is none, or others use the layer, too."""
     before = node.args[0] if node.op == "call_module" and node.args else None
     if not isinstance(before, Node) or before.op != "call_module" or len(before.users) > 1:
         return None
-    convolution, norm = (traced.get_submodule(str(each.target)) for each in (before, node))
-    is_shared = sum(each.target == before.target for each in traced.graph.nodes) > 1
-    if not isinstance(convolution, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d) or is_shared:
+    layer, norm = (traced.get_submodule(str(each.target)) for each in (before, node))
+    if not isinstance(norm, _BatchNorm) or not norm.track_running_stats:
         return None
-    return (convolution, norm) if norm.track_running_stats else None
+    if sum(each.target == before.target for each in traced.graph.nodes) > 1:
+        return None
+    return next((fold(layer, norm) for kinds, fold in _FOLDS if isinstance(layer, kinds)), None)
 
 
 def export_onnx(model: nn.Module, image_shape: tuple[int, int, int], facts: Mapping[str, str]) -> bytes:

@@ -66,7 +66,7 @@ def open_student(folder: Path, build: Callable[[str], nn.Module]) -> nn.Module:
     """
     try:
         name = json.loads((folder / _CARD).read_text(encoding="utf-8"))["model"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(f"{folder} holds no student: {_CARD}: {type(error).__name__}: {error}") from None
     weights, model = _read_weights(folder), build(str(name))
     narrow_to(model, weights)

@@ -14,7 +14,7 @@ def with_statistics(model):
     """Let the norms of a model be far from what they begin with."""
     generator = torch.Generator().manual_seed(0)
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             for values in (module.running_mean, module.running_var, module.weight.data, module.bias.data):
                 values.copy_(0.5 + torch.rand(values.shape, generator=generator))
     return model.eval()
@@ -32,6 +32,13 @@ def test_norms_behind_convolutions_that_pad_by_size_are_folded():
     torch.testing.assert_close(folded(images), model(images), rtol=1e-4, atol=1e-4)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+def test_norms_behind_linear_layers_are_folded():
+    model = with_statistics(nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.BatchNorm1d(4)))
+    folded, images = fold_batch_norm(model), torch.rand(2, 1, 3, 3)
+    torch.testing.assert_close(folded(images), model(images))
+    assert not any(isinstance(module, nn.BatchNorm1d) for module in folded.modules())
 
 
 def test_a_convolution_that_others_read_keeps_its_norm():
