@@ -12,28 +12,14 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fedcomp.codecs import parse_codec
+from fedcomp.config.contradictions import contradictions
+from fedcomp.config.vocabulary import AUTO, NO_CODEC, RESOLVED_KEYS, STUDENT_BITS
 from fedcomp.errors import CodecSpecError, ConfigError, UsageError
 from fedcomp.network import check_availability, parse_mix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-NO_CODEC = "none"
-AUTO = "auto"
-RESOLVED_KEYS = ("precision", "memory-format")
-"""What the server measures once where it says ``auto``, and then orders from every client."""
-IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, FLIP_OK_KEY = "image-shape", "num-classes", "flip-ok"
-"""What the server tells its clients of the data: one with data of its own can not know how many classes there are."""
-FROZEN_KEY = "frozen-fingerprint"
-"""The server's word on the tensors that both ends have: what is trained on top of others would be of no use."""
-PARTICIPANTS_KEY, PERSONAL_ACCURACY_KEY, PERSONAL_EXAMPLES_KEY = (
-    "participants",
-    "personal-accuracy",
-    "personal-examples",
-)
-"""What clients report: 1, for means in which all have the same say; how good their own models are, and on how much."""
-STUDENT_BITS = (8, 4, 2)
-"""Widths in which ONNX stores whole numbers."""
 _RESUME_KEYS = ("out-dir", "resume", "data-dir", "frame-keys", "client-timeout", "round-timeout", "client-wait")
 """What may change when a run is resumed: where things are, and how patient it is."""
 
@@ -306,109 +292,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _pairs_are_possible(self) -> Self:
-        impossible = {
-            f"server-momentum is for strategy fedavgm only, but strategy is {self.strategy}: set one of them": (
-                self.server_momentum and self.strategy != "fedavgm"
-            ),
-            f"server-learning-rate has no effect on strategy {self.strategy}: leave it at 1, or set another one": (
-                self.server_learning_rate != 1 and self.strategy in ("fedavg", "feddyn")
-            ),
-            "strategy feddyn has a pull towards the global model of its own: set proximal-mu to 0": (
-                self.proximal_mu and self.strategy == "feddyn"
-            ),
-            "objective simsiam trains no classifier: set teacher to none, fine-tune-epochs to 0, no local-layers": (
-                self.objective == "simsiam"
-                and (self.teacher != "none" or bool(self.local_layers or self.fine_tune_epochs))
-            ),
-            "objective simsiam is measured by a linear probe at the server: set server-labels": (
-                self.objective == "simsiam" and not self.server_labels
-            ),
-            "with local-layers the server has no whole model to train: set fine-tune-epochs to 0": (
-                self.local_layers and self.fine_tune_epochs
-            ),
-            "static-batch-norm measures all layers anew, frozen ones too: set one of them": (
-                self.static_batch_norm and self.frozen
-            ),
-            "strategy feddyn gives all clients the same weight: set weight-by to examples": (
-                self.strategy == "feddyn" and self.weight_by != "examples"
-            ),
-            "with local-layers the server has no whole model to teach: set teacher to none, and fusion-every to 0": (
-                self.local_layers and (self.teacher != "none" or self.fusion_every > 0)
-            ),
-            "keep-clients keeps whole classifiers to teach: not with local-layers or objective simsiam": (
-                self.keep_clients and (bool(self.local_layers) or self.objective == "simsiam")
-            ),
-            f"objective {self.objective} needs unlabelled images, but label-fraction is 1: set it to supervised": (
-                self.objective != "supervised" and self.label_fraction == 1 and self.labels_at == "clients"
-            ),
-            "objective supervised needs labels at the clients, but labels-at is server: set another objective": (
-                self.objective == "supervised" and self.labels_at == "server"
-            ),
-            "labels-at server needs server-labels and fine-tune-epochs above 0": (
-                self.labels_at == "server" and not (self.server_labels and self.fine_tune_epochs)
-            ),
-            "server-labels and fine-tune-epochs need each other: set both, or leave both at 0": (
-                self.objective != "simsiam" and bool(self.server_labels) != bool(self.fine_tune_epochs)
-            ),
-            "objective supervised has no pseudo-labels, threshold, mix-weight, fairness-weight or weight-by": (
-                self.objective == "supervised"
-                and (
-                    {self.pseudo_labels, self.threshold} != {AUTO}
-                    or bool(self.mix_weight or self.fairness_weight)
-                    or self.weight_by != "examples"
-                )
-            ),
-            "evaluate-on validation needs validation-size above 0": (
-                self.evaluate_on == "validation" and not self.validation_size
-            ),
-            "static-batch-norm needs images at the server to measure on: set proxy-size or server-labels": (
-                self.static_batch_norm and self.held_out_sizes["proxy_size"] < 2 and self.server_labels < 2
-            ),
-            "a teacher needs proxy-size and validation-size above 0, or set teacher to none": (
-                self.teacher != "none" and not (self.proxy_size and self.validation_size)
-            ),
-            "student-bits are of weights that are quantized: set student-quantize to ptq or qat, or no student-bits": (
-                bool(self.layer_bits) and self.student_quantize == "none"
-            ),
-            "fusion-every needs proxy-size and validation-size above 0, or set it to 0": (
-                self.fusion_every and not (self.proxy_size and self.validation_size)
-            ),
-            f"fraction-train {self.fraction_train} of num-clients {self.num_clients} is not one client": (
-                self.clients_per_round < 1
-            ),
-            "resume needs out-dir: which run?": self.resume and not self.out_dir,
-            "uplink-budget-bytes and target-ratio say the same: set one of them": (
-                self.uplink_budget_bytes and self.target_ratio
-            ),
-            "downlink-budget-bytes and downlink-target-ratio say the same: set one of them": (
-                self.downlink_budget_bytes and self.downlink_target_ratio
-            ),
-            f"codec {self.codec} can't keep to a budget: it has neither a sparsifier nor deadzone": (
-                (self.uplink_budget_bytes or self.target_ratio) and not _is_scalable(self.codec)
-            ),
-            f"downlink {self.downlink} can't keep to a budget: it has neither a sparsifier nor deadzone": (
-                (self.downlink_budget_bytes or self.downlink_target_ratio) and not _is_scalable(self.downlink)
-            ),
-            f"min-replies is {self.min_replies}, but a round has {self.clients_per_round} clients": (
-                self.min_replies > self.clients_per_round
-            ),
-            f"clip-update-norm {self.clip_update_norm} is nothing below max-update-norm {self.max_update_norm}": (
-                self.max_update_norm and self.clip_update_norm >= self.max_update_norm
-            ),
-            "frame-keys seal frames, but codec none sends plain arrays: set codec, such as lossless": (
-                self.frame_keys and self.codec == NO_CODEC
-            ),
-            f"prune-ratio needs clients that see which weights are zero: downlink none, not {self.downlink}": (
-                self.prune_ratio and self.downlink != NO_CODEC
-            ),
-            f"prune-until {self.last_prune_round} is before prune-from {self.prune_from}": (
-                self.prune_ratio and self.last_prune_round < self.prune_from
-            ),
-            "server-bandwidth, dropout and availability are of a simulated network: set network": (
-                not self.network and bool(self.server_bandwidth or self.dropout or self.availability)
-            ),
-        }
-        if found := [message for message, is_so in impossible.items() if is_so]:
+        if found := list(contradictions(self)):
             raise ValueError("\n".join(found))
         return self
 
@@ -521,10 +405,6 @@ class RunConfig(BaseModel):
     def to_toml(self) -> str:
         """Return a TOML text that `from_toml` reads back to the same configuration."""
         return tomli_w.dumps(self.to_mapping())
-
-
-def _is_scalable(codec: str) -> bool:
-    return codec != NO_CODEC and parse_codec(codec).is_scalable
 
 
 def _parse_bits(text: str) -> dict[str, int]:

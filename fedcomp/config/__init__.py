@@ -1,0 +1,32 @@
+"""The configuration of a run: its keys, what is impossible between them, and the words that go with them."""
+
+from fedcomp.config.run_config import RunConfig, parse_override
+from fedcomp.config.vocabulary import (
+    AUTO,
+    FLIP_OK_KEY,
+    FROZEN_KEY,
+    IMAGE_SHAPE_KEY,
+    NO_CODEC,
+    NUM_CLASSES_KEY,
+    PARTICIPANTS_KEY,
+    PERSONAL_ACCURACY_KEY,
+    PERSONAL_EXAMPLES_KEY,
+    RESOLVED_KEYS,
+    STUDENT_BITS,
+)
+
+__all__ = [
+    "AUTO",
+    "FLIP_OK_KEY",
+    "FROZEN_KEY",
+    "IMAGE_SHAPE_KEY",
+    "NO_CODEC",
+    "NUM_CLASSES_KEY",
+    "PARTICIPANTS_KEY",
+    "PERSONAL_ACCURACY_KEY",
+    "PERSONAL_EXAMPLES_KEY",
+    "RESOLVED_KEYS",
+    "STUDENT_BITS",
+    "RunConfig",
+    "parse_override",
+]
