@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fedcomp.errors import UsageError
+
 bench = typer.Typer(help="Benchmarks: both sides in one run, medians and ratios.", no_args_is_help=True)
 
 
@@ -186,10 +188,16 @@ def bench_server(
     codec: Annotated[
         list[str] | None, typer.Option(help="Of the client's rounds, both ways: text, preset or none; repeatable.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Of the client, that are measured.")] = 15,
-    updates: Annotated[int, typer.Option(min=1, help="Of the larger of two rounds that the server folds.")] = 1000,
-    soak_rounds: Annotated[int, typer.Option(min=40, help="Of a server and four clients as real processes.")] = 200,
-    kills: Annotated[int, typer.Option(min=1, help="Of the server, of clients and of both, at random moments.")] = 20,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Of the client, that are measured; default 15.")] = None,
+    updates: Annotated[
+        int | None, typer.Option(min=1, help="Of the larger of two rounds that the server folds; default 1000.")
+    ] = None,
+    soak_rounds: Annotated[
+        int | None, typer.Option(min=40, help="Of a server and four clients as real processes; default 200.")
+    ] = None,
+    kills: Annotated[
+        int | None, typer.Option(min=1, help="Of the server, of clients and of both, at random moments; default 20.")
+    ] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the results here, too.")] = None,
 ) -> None:
     """Time and memory of a client's round, and of a server that folds updates, at 1,663,370 parameters.
@@ -208,10 +216,19 @@ def bench_server(
     )
 
     parts = (ServerPart.CLIENT, ServerPart.FOLD) if only is None else (only,)
-    clients = benchmark_client_rounds(codec or CLIENT_CODECS, rounds=rounds) if ServerPart.CLIENT in parts else []
-    folds = benchmark_folds(sizes=sorted({10, updates})) if ServerPart.FOLD in parts else []
-    soaked = soak(soak_rounds, print) if ServerPart.SOAK in parts else []
-    killed = kill_at_random(kills, print) if ServerPart.KILLS in parts else []
+    options = {
+        ServerPart.CLIENT: {"--codec": codec, "--rounds": rounds},
+        ServerPart.FOLD: {"--updates": updates},
+        ServerPart.SOAK: {"--soak-rounds": soak_rounds},
+        ServerPart.KILLS: {"--kills": kills},
+    }
+    others = {name: value for part, of_part in options.items() if part not in parts for name, value in of_part.items()}
+    if wrong := [name for name, value in others.items() if value]:
+        raise UsageError(f"{', '.join(wrong)} measures nothing of {' and '.join(parts)}: see --only")
+    clients = benchmark_client_rounds(codec or CLIENT_CODECS, rounds=rounds or 15) if ServerPart.CLIENT in parts else []
+    folds = benchmark_folds(sizes=sorted({10, updates or 1000})) if ServerPart.FOLD in parts else []
+    soaked = soak(soak_rounds or 200, print) if ServerPart.SOAK in parts else []
+    killed = kill_at_random(kills or 20, print) if ServerPart.KILLS in parts else []
     tables = {
         "client": [asdict(result) for result in clients],
         "fold": [asdict(result) for result in folds],

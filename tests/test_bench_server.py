@@ -100,3 +100,16 @@ def test_command_writes_json(tmp_path, capsys):
     assert written["client"][0]["bytes_up"] < 6_653_480 / 4
     assert written["fold"] == written["bars"] == []
     assert "q8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--only", "soak", "--rounds", "2000"], "--rounds measures nothing of soak"),
+        (["--only", "fold", "--kills", "3", "--codec", "q8"], "--codec, --kills measures nothing of fold"),
+        (["--soak-rounds", "40"], "--soak-rounds measures nothing of client and fold"),
+    ],
+)
+def test_an_option_of_another_part_is_refused(options, says, capsys):
+    assert run(["bench", "server", *options]) == 2
+    assert says in capsys.readouterr().err
