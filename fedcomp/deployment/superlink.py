@@ -11,6 +11,7 @@ import tomli_w
 from fedcomp.address import LOOPBACK
 from fedcomp.deployment.authority import CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY
 from fedcomp.deployment.flower_commands import FlowerCommands
+from fedcomp.deployment.lean_app import lean_app
 from fedcomp.deployment.processes import free_ports, is_listening, running, wait_for
 from fedcomp.errors import RunError
 
@@ -137,7 +138,8 @@ class SuperLink:
         """
         overrides = self._folder / "run.toml"
         overrides.write_text(tomli_w.dumps(dict(run_config)), encoding="utf-8")
-        return str(self.flower.json("run", str(app_folder), "--run-config", str(overrides))["run-id"])
+        with lean_app(app_folder) as folder:
+            return str(self.flower.json("run", str(folder), "--run-config", str(overrides))["run-id"])
 
     def runs(self) -> list[RunStatus]:
         """Return all runs that the database knows, the newest first."""

@@ -12,6 +12,7 @@ import tomli_w
 
 from fedcomp.address import LOOPBACK
 from fedcomp.deployment.flower_commands import FlowerCommands
+from fedcomp.deployment.lean_app import lean_app
 from fedcomp.deployment.processes import free_ports, is_listening, running, wait_for
 from fedcomp.errors import RunError
 
@@ -77,10 +78,11 @@ class SimulationSuperLink:
         """
         overrides = self._home / "run.toml"
         overrides.write_text(tomli_w.dumps(dict(run_config)), encoding="utf-8")
-        command = ["flwr", "run", str(app_folder), "--stream"]
-        if run_config:
-            command += ["--run-config", str(overrides)]
-        if subprocess.run(command, env=self._flower.environment, stdout=_STDERR, check=False).returncode:
+        changes = ["--run-config", str(overrides)] if run_config else []
+        with lean_app(app_folder) as folder:
+            command = ["flwr", "run", str(folder), "--stream", *changes]
+            status = subprocess.run(command, env=self._flower.environment, stdout=_STDERR, check=False).returncode
+        if status:
             raise RunError("flwr run refused the app: what it said is above")
         # Its exit code tells nothing of how the run went, so the status is asked for.
         wait_for(lambda: self._status().startswith(_FINISHED), self._process, "flower-superlink", None, self._log)

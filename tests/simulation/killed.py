@@ -1,13 +1,15 @@
 """The command line in processes that kill themselves at a given moment.
 
 `python -m tests.simulation.killed` reads lines of JSON, a moment and arguments, and answers each with the status of a
-process that it forked for it: importing torch once is what makes these tests short.
+process that it forked for it. What a run imports is imported once, by a first one: that makes these tests short.
 """
 
+import contextlib
 import json
 import os
 import signal
 import sys
+import tempfile
 
 import server.app
 from fedcomp.cli import run
@@ -108,8 +110,18 @@ def die_after_the_step_of_round_2():
     CompressedStrategy.aggregate_train = after(CompressedStrategy.aggregate_train, lambda _, number, __: number == 2)
 
 
+def run_once():
+    """Do a short run in this process alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        short = ["num-server-rounds=1", "num-clients=2", "fraction-train=1", "teacher=none", f"out-dir={folder}/run"]
+        settings = [argument for setting in short for argument in ("--set", setting)]
+        with contextlib.redirect_stdout(sys.stderr):
+            assert run(["simulate", "configs/demo.toml", *settings, "--workers", "0"]) == 0
+
+
 if __name__ == "__main__":
     import_what_torch_puts_off()
+    run_once()
     for line in sys.stdin:
         moment, arguments = json.loads(line)
         child = os.fork()
