@@ -216,7 +216,7 @@ def bench_server(
     )
 
     parts = (ServerPart.CLIENT, ServerPart.FOLD) if only is None else (only,)
-    options = {
+    options: dict[ServerPart, dict[str, Any]] = {
         ServerPart.CLIENT: {"--codec": codec, "--rounds": rounds},
         ServerPart.FOLD: {"--updates": updates},
         ServerPart.SOAK: {"--soak-rounds": soak_rounds},

@@ -81,8 +81,8 @@ class SimulationSuperLink:
         changes = ["--run-config", str(overrides)] if run_config else []
         with lean_app(app_folder) as folder:
             command = ["flwr", "run", str(folder), "--stream", *changes]
-            status = subprocess.run(command, env=self._flower.environment, stdout=_STDERR, check=False).returncode
-        if status:
+            refused = subprocess.run(command, env=self._flower.environment, stdout=_STDERR, check=False).returncode
+        if refused:
             raise RunError("flwr run refused the app: what it said is above")
         # Its exit code tells nothing of how the run went, so the status is asked for.
         wait_for(lambda: self._status().startswith(_FINISHED), self._process, "flower-superlink", None, self._log)
