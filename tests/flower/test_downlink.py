@@ -159,9 +159,7 @@ KNOWING = "lowrank(rank=2, directions=1) | deadzone(step=0.5)"
 @pytest.mark.parametrize(
     ("cache", "shared", "codec"),
     [
-        ("all", True, KNOWING),
         ("all", False, KNOWING),
-        ("two models", False, LOSSY),
         ("two models", True, KNOWING),
         ("none", True, LOSSY),
     ],
