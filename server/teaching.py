@@ -80,6 +80,7 @@ def fusion_settings(config: RunConfig) -> DistillSettings:
         optimizer=config.distill_optimizer,
         learning_rate=config.fusion_learning_rate,
         temperature=config.fusion_temperature,
+        views=config.proxy_views,
     )
 
 

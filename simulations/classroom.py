@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from fedcomp.benchmarks.memory import peak_memory
 from fedcomp.config import parse_override
-from fedcomp.distillation import EnsembleTeacher, distill
+from fedcomp.distillation import EnsembleTeacher, distill, proxy_images
 from fedcomp.files import write_atomically
 from fedcomp.models import get_weights
 from fedcomp.store import Measure, compress
@@ -39,8 +39,6 @@ RATES = {"adam": (2e-3, 4e-3, 8e-3), "sgd": (0.02, 0.05, 0.1)}
 FUSION_RATES = (1e-4, 1e-3)
 NUM_TEACHERS = 50
 _CALIBRATION_IMAGES = 512
-_SHIPPED_EPOCHS = "distill-epochs=100"
-"""Lessons are compared after fewer, where they differ by more."""
 
 Row = dict[str, Any]
 
@@ -93,13 +91,13 @@ def teach(classroom: Classroom, changes: Iterable[str] = (), num_proxy: int | No
     run = classroom.finished_run(*changes)
     rate = classroom.rate(run.config.distill_optimizer)
     run = classroom.finished_run(*changes, f"distill-learning-rate={rate}")
-    return _taught(run, _first_of(run.lesson(), num_proxy)) | {"learning_rate": rate}
+    return _taught(run, run.lesson(num_proxy)) | {"learning_rate": rate}
 
 
 def learn_labels(classroom: Classroom) -> Row:
     """Train the same student without any teacher: on four in five of the validation images, by their labels."""
     rate = classroom.rate("adam")
-    run = classroom.finished_run("hard-label-weight=1.0", f"distill-learning-rate={rate}")
+    run = classroom.finished_run("hard-label-weight=1.0", "proxy-views=1", f"distill-learning-rate={rate}")
     labelled = run.held_out.validation
     learn, gate = np.split(np.arange(len(labelled)), [4 * len(labelled) // 5])
     answers = F.one_hot(torch.from_numpy(labelled.labels[learn]), labelled.num_classes).float()
@@ -110,7 +108,7 @@ def learn_labels(classroom: Classroom) -> Row:
 def fuse(classroom: Classroom) -> Row:
     """Distill the last round's clients into their average, which is the run's model, as FedDF's fusion does."""
     run = classroom.finished_run()
-    proxy, validation = run.held_out.proxy, run.held_out.validation
+    proxy, validation = proxy_images(run.config, run.held_out.proxy, run.model), run.held_out.validation
     ensemble = run.ensemble(proxy)
     trials = []
     for rate in FUSION_RATES:
@@ -135,7 +133,7 @@ def fuse(classroom: Classroom) -> Row:
 def ship(classroom: Classroom, student: str) -> Row:
     """Make a student that is small enough for a phone, and store it: what the bars of the student are about."""
     rate = f"distill-learning-rate={classroom.rate('adam')}"
-    run = classroom.finished_run(f"student-model={student}", "student-quantize=qat", rate, _SHIPPED_EPOCHS)
+    run = classroom.finished_run(f"student-model={student}", "student-quantize=qat", rate)
     settings, model, lesson = StudentSettings.of(run.config), run.build(student), run.lesson()
     train_student(model, lesson, settings)
     folder = classroom.pieces / student
@@ -225,12 +223,3 @@ def _taught(run: FinishedRun, lesson: Lesson) -> Row:
 def _train(run: FinishedRun, lesson: Lesson) -> tuple[torch.nn.Module, DistillReport]:
     student = run.build(run.config.student_model)
     return student, train_student(student, lesson, StudentSettings.of(run.config))
-
-
-def _first_of(lesson: Lesson, number: int | None) -> Lesson:
-    """Return a lesson on the first proxy images, repeated to as many as there were: so many steps, fewer images."""
-    if number is None:
-        return lesson
-    indices = np.arange(len(lesson.proxy)) % number
-    hints = None if lesson.hints is None else lesson.hints[indices]
-    return replace(lesson, proxy=lesson.proxy.take(indices), teacher_logits=lesson.teacher_logits[indices], hints=hints)

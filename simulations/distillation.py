@@ -48,7 +48,7 @@ do.
 
 _STUDENT = (
     "student-model=student-pyramid(width=0.85)",
-    "distill-epochs=30",
+    "distill-epochs=60",
     "temperature=2.0",
     "teacher=global",
     "fusion-epochs=20",

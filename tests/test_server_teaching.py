@@ -135,9 +135,9 @@ def test_nothing_is_fused_where_nobody_voted_or_nothing_is_due(held_out, clients
 def test_proxy_images_may_be_of_another_data_set_or_of_none(held_out, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (40, 3, 16, 12), dtype=np.uint8)
     np.savez(tmp_path / "other.npz", x_train=pixels, y_train=np.arange(40) % 4, x_test=pixels, y_test=np.arange(40) % 4)
-    other = changed(proxy_dataset="npz", proxy_dir=str(tmp_path / "other.npz"), proxy_size=30)
+    other = changed(proxy_dataset="npz", proxy_dir=str(tmp_path / "other.npz"), proxy_size=30, proxy_views=2)
     proxy = teacher_of(other, held_out).make_proxy(get_weights(model()))
-    assert proxy.images.shape == (30, 1, 8, 8)
+    assert proxy.images.shape == (60, 1, 8, 8)
     assert (proxy.labels == -1).all()
     assert (proxy.num_classes, proxy.flip_ok) == (10, False)
 

@@ -62,6 +62,9 @@ class RunConfig(BaseModel):
         "", description="where they are from: empty holds them out; a data set as `dataset`; generated from the model"
     )
     proxy_dir: str = Field("", description="where that data set's files are, as `data-dir`")
+    proxy_views: int = Field(
+        4, ge=1, description="of each proxy image, all answered by the teacher: itself, others with a part of another"
+    )
 
     model: str = Field(
         "cnn-gn",
@@ -214,7 +217,7 @@ class RunConfig(BaseModel):
         description="of the layers that have fewer than 8, as `*=4, 0.weight=8`; the last that fits counts",
     )
     student_export: bool = Field(False, description="write the student as ONNX, verified, with a model card")
-    distill_epochs: int = Field(150, ge=1, description="passes over the proxy images")
+    distill_epochs: int = Field(150, ge=1, description="each shows as many images as there are proxy images")
     distill_batch_size: int = Field(64, ge=2, description="proxy images a step")
     distill_learning_rate: float = Field(2e-3, gt=0, description="of the student, falling along a cosine")
     distill_optimizer: Literal["adam", "sgd"] = Field("adam", description="of the student, and of fusion")
@@ -230,7 +233,7 @@ class RunConfig(BaseModel):
     fusion_every: int = Field(
         0, ge=0, description="rounds between two distillations of the clients into the global model (FedDF); 0 is off"
     )
-    fusion_epochs: int = Field(20, ge=1, description="passes over the proxy images in a fusion")
+    fusion_epochs: int = Field(20, ge=1, description="as `distill-epochs`, in a fusion")
     fusion_learning_rate: float = Field(1e-3, gt=0, description="of a fusion, falling along a cosine")
     fusion_temperature: float = Field(1.0, gt=0, description="as `temperature`, in a fusion")
 

@@ -4,7 +4,7 @@ from fedcomp.distillation.distill import DistillReport, DistillSettings, distill
 from fedcomp.distillation.generator import GeneratorSettings, generate_proxy
 from fedcomp.distillation.hints import features
 from fedcomp.distillation.kept_clients import KeptClients, read_clients
-from fedcomp.distillation.proxy import fit_images, proxy_images
+from fedcomp.distillation.proxy import fit_images, proxy_images, proxy_views
 from fedcomp.distillation.teachers import EnsembleTeacher, GlobalTeacher, Teacher
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "fit_images",
     "generate_proxy",
     "proxy_images",
+    "proxy_views",
     "read_clients",
 ]

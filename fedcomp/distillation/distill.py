@@ -13,10 +13,10 @@ from fedcomp.distillation.hints import Hints
 from fedcomp.errors import ConfigError, DataError
 from fedcomp.models import training_mode
 from fedcomp.seeding import derive_seed
-from fedcomp.training import evaluate, to_images, weak_augment
+from fedcomp.training import evaluate, to_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from torch import Tensor, nn
 
@@ -28,7 +28,7 @@ class DistillSettings:
     """How a student learns.
 
     Args:
-        epochs: Passes over the proxy images.
+        epochs: Passes over as many images as there are proxy images without their views.
         batch_size: Images a step.
         optimizer: ``adam``, or ``sgd`` with Nesterov momentum 0.9.
         learning_rate: The first one; it falls to zero along a cosine.
@@ -36,6 +36,8 @@ class DistillSettings:
         final_temperature: In the last epoch, on a geometric way there; 0 for the same throughout.
         hard_weight: In [0, 1]: share of the cross-entropy with the teacher's own choice in the loss.
         hint_weight: Of the distance to the teacher's features, where there are any; 0 is off.
+        views: Of each proxy image among them, see `proxy_views`: the first of `views` parts are the images themselves,
+            and half of what an epoch shows.
         patience: Epochs without a better validation accuracy after which it stops; 0 is never.
 
     Raises:
@@ -50,6 +52,7 @@ class DistillSettings:
     final_temperature: float = 0.0
     hard_weight: float = 0.0
     hint_weight: float = 0.0
+    views: int = 1
     patience: int = 0
 
     def __post_init__(self) -> None:
@@ -94,9 +97,9 @@ def distill(
 ) -> DistillReport:
     r"""Train `student` in place to imitate a teacher, and keep the weights that are best on the validation set.
 
-    The loss is `distillation_loss`, and the distance to hints where there are any. The student sees weakly augmented
-    images, which a teacher's logits survive. A student of the teacher's own architecture should start from the average
-    of the clients' models (FedDF), and keeps it if distillation does not help.
+    The loss is `distillation_loss`, and the distance to hints where there are any. The student sees what the teacher
+    has answered on, as it is. A student of the teacher's own architecture should start from the average of the clients'
+    models (FedDF), and keeps it if distillation does not help.
 
     Args:
         student: Any model, on any device.
@@ -104,7 +107,7 @@ def distill(
         proxy: Unlabelled images.
         validation: Labelled; the gate.
         settings: See there.
-        seed: For order and augmentation.
+        seed: For the order.
         hints: (N, D), what a teacher's last layer sees of each image (`features`); used where `hint_weight` is set.
 
     Raises:
@@ -134,10 +137,11 @@ def distill(
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
         training_mode(student)
+        shown = _epochs(len(images), settings.views, generator)
         for epoch in range(1, settings.epochs + 1):
             temperature, losses = settings.temperature_in(epoch), []
-            for indices in _batches_without_rest(len(images), settings.batch_size, generator):
-                logits = student(weak_augment(images[indices], generator, flip_ok=proxy.flip_ok))
+            for indices in _batches_without_rest(next(shown), settings.batch_size):
+                logits = student(images[indices])
                 loss = distillation_loss(logits, targets[indices], temperature, hard_weight=settings.hard_weight)
                 loss = loss + settings.hint_weight * hinted.distance(indices)
                 optimizer.zero_grad(set_to_none=True)
@@ -193,7 +197,26 @@ def _sgd(parameters: Iterable[Tensor], learning_rate: float) -> torch.optim.Opti
 _OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], torch.optim.Optimizer]] = {"adam": _adam, "sgd": _sgd}
 
 
-def _batches_without_rest(count: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
-    """Cut a permutation into equal batches, at least one: BatchNorm can't train on a rest of one image."""
-    order = torch.randperm(count, generator=generator)
-    return list(order[: max(batch_size, count - count % batch_size)].split(batch_size))
+def _epochs(count: int, views: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield which images each epoch shows: of views, half the images themselves and half others, each equally often."""
+    own = count // views
+    themselves = _without_end(torch.arange(own), own - own // 2 if views > 1 else own, generator)
+    others = _without_end(torch.arange(own, count), own // 2 if views > 1 else 0, generator)
+    while True:
+        chosen = torch.cat([next(themselves), next(others)])
+        yield chosen[torch.randperm(len(chosen), generator=generator)]
+
+
+def _without_end(items: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield `size` items at a time, in a new order each time that all have been there."""
+    order = items[:0]
+    while True:
+        while len(order) < size:
+            order = torch.cat([order, items[torch.randperm(len(items), generator=generator)]])
+        yield order[:size]
+        order = order[size:]
+
+
+def _batches_without_rest(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Cut an order into equal batches, at least one: BatchNorm can't train on a rest of one image."""
+    return list(order[: max(batch_size, len(order) - len(order) % batch_size)].split(batch_size))

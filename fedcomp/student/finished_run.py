@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.distillation import EnsembleTeacher, GlobalTeacher, features, proxy_images, read_clients
@@ -76,15 +78,22 @@ class FinishedRun:
         """Return a new model for the run's images, with the weights that the run's seed gives."""
         return _build(self.config, name, self.test)
 
-    def lesson(self) -> Lesson:
+    def lesson(self, num_proxy: int | None = None) -> Lesson:
         """Return what a student learns from: the teacher's logits on the run's proxy images.
+
+        Args:
+            num_proxy: Only the first ones of those that were held out, each as often as makes up for the others; None
+                is all.
 
         Raises:
             UsageError: The teacher is an ensemble, and the run kept no clients.
             DataError: It kept them, and they are damaged.
             RunError: None of them is better than chance.
         """
-        proxy = proxy_images(self.config, self.held_out.proxy, self.model)
+        held_out = self.held_out.proxy
+        if num_proxy is not None:
+            held_out = held_out.take(np.arange(len(held_out)) % num_proxy)
+        proxy = proxy_images(self.config, held_out, self.model)
         hints = features(self.model, proxy.images) if self.config.hint_weight else None
         is_ensemble = self.config.teacher == "ensemble"
         teacher: Teacher = self.ensemble(proxy) if is_ensemble else GlobalTeacher(self.model, proxy)

@@ -44,7 +44,8 @@ def student_from_run(
     config = finished.config
     settings, student, lesson = StudentSettings.of(config), finished.build(config.student_model), finished.lesson()
     layer_bits(student, settings.bits)  # what fits no layer is refused before anything is learned
-    note(f"distill {config.student_model} on {len(lesson.proxy)} images, {config.distill_epochs} epochs")
+    num_images = len(lesson.proxy) // config.proxy_views
+    note(f"distill {config.student_model} on {num_images} images, {config.distill_epochs} epochs")
     report = train_student(student, lesson, settings)
     note(f"{report.best_accuracy:.1%} on the validation set")
     facts = {key: finished.summary[key] for key in RUN_FACTS if key in finished.summary}

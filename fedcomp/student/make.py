@@ -73,6 +73,7 @@ class StudentSettings:
             final_temperature=config.final_temperature,
             hard_weight=config.hard_label_weight,
             hint_weight=config.hint_weight,
+            views=config.proxy_views,
             patience=config.distill_patience,
         )
         return cls(
@@ -201,7 +202,11 @@ def export_student(
         image_shape=shape,
         classes=classes,
         dataset=lesson.proxy.name,
-        num_images={use: len(getattr(lesson, use)) for use in ("proxy", "validation", "test")},
+        num_images={
+            "proxy": len(lesson.proxy) // settings.distill.views,
+            "validation": len(lesson.validation),
+            "test": len(lesson.test),
+        },
         taught_by=lesson.taught_by,
         quantization=quantization,
         layer_bits=layer_bits(student, settings.bits),

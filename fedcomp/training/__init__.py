@@ -1,6 +1,6 @@
 """Local training: views, supervised and semi-supervised objectives, the client's loop, evaluation."""
 
-from fedcomp.training.augmentation import StrongPolicy, strong_augment, weak_augment
+from fedcomp.training.augmentation import StrongPolicy, cutmix, strong_augment, weak_augment
 from fedcomp.training.batches import Batch, shuffled_batches, to_batch, to_images
 from fedcomp.training.calibration import fastest, resolve_compute
 from fedcomp.training.compute import Compute, memory_format
@@ -38,6 +38,7 @@ __all__ = [
     "Step",
     "StrongPolicy",
     "Views",
+    "cutmix",
     "evaluate",
     "evaluate_logits",
     "fastest",

@@ -14,7 +14,9 @@ from fedcomp.distillation import (
     distillation_loss,
     features,
     generate_proxy,
+    proxy_views,
 )
+from fedcomp.distillation.distill import _epochs
 from fedcomp.distillation.hints import Hints
 from fedcomp.errors import ConfigError, DataError, RunError, UsageError
 from fedcomp.models import build_model, get_weights, set_weights
@@ -63,6 +65,33 @@ def test_a_bad_teacher_is_not_followed():
 def test_logits_that_are_not_the_proxy_images_are_refused(rows):
     with pytest.raises(DataError, match="65 proxy images"):
         run(student(), logits=torch.zeros(rows, 2))
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_views_are_the_images_and_then_others_with_a_part_of_another(augment):
+    views = proxy_views(PROXY, 3, augment=augment, seed=1)
+    own, *others = views.images.reshape(3, 65, 1, 8, 8)
+    assert (own == PROXY.images).all()
+    assert (views.labels == -1).all()
+    for view in others:
+        changed = (view != PROXY.images).any(axis=(1, 2, 3)).mean()
+        assert 0.5 < changed <= 1
+    if not augment:  # each pixel is the image's own or at its place in one and the same other image
+        for image, seen in zip(PROXY.images, others[0], strict=True):
+            assert ((seen == image) | (seen == PROXY.images)).all(axis=(1, 2, 3)).any()
+    assert (proxy_views(PROXY, 3, augment=augment, seed=1).images == views.images).all()
+    assert (proxy_views(PROXY, 1, augment=augment, seed=1).images == PROXY.images).all()
+
+
+def test_half_of_an_epoch_are_the_images_themselves_and_all_views_come_equally_often():
+    epochs = _epochs(4 * 65, 4, torch.Generator().manual_seed(0))
+    shown = [next(epochs) for _ in range(12)]
+    assert {len(indices) for indices in shown} == {65}
+    assert {int((indices < 65).sum()) for indices in shown} == {33}
+    times = torch.cat(shown).bincount(minlength=260)
+    assert (times[:65].min(), times[:65].max(), times[65:].min(), times[65:].max()) == (6, 7, 1, 2)
+    alone = _epochs(65, 1, torch.Generator().manual_seed(0))
+    assert all(next(alone).sort().values.equal(torch.arange(65)) for _ in range(3))
 
 
 def test_no_proxy_image_is_refused():

@@ -74,7 +74,7 @@ def test_a_weight_pruned_student_recovers(halves):
     logits = torch.nn.functional.one_hot(torch.from_numpy(halves.labels)).float() * 8
 
     def teach(model):
-        distill(model, logits, halves.without_labels(), halves, DistillSettings(epochs=5), seed=0)
+        distill(model, logits, halves.without_labels(), halves, DistillSettings(epochs=10), seed=0)
 
     teach(model)
     prune_weights(model, 0.8, steps=3, fine_tune=teach)
