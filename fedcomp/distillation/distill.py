@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from fedcomp.data import ImageDataset
+    from fedcomp.types import NDArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +112,7 @@ def distill(
         hints: (N, D), what a teacher's last layer sees of each image (`features`); used where `hint_weight` is set.
 
     Raises:
-        DataError: There are no proxy images, or not one row of logits or hints for each.
+        DataError: There are no proxy images, or not one row of logits or hints for each, or some lack a view.
         UsageError: There are hints, and the student has no linear layer.
 
     References:
@@ -124,24 +125,30 @@ def distill(
             f"{proxy.name}: teacher's logits of shape {tuple(teacher_logits.shape)} for {len(proxy)} proxy images of "
             f"{proxy.num_classes} classes, expected shape {expected} of one image or more"
         )
+    if len(proxy) % settings.views:
+        raise DataError(f"{proxy.name}: {len(proxy)} proxy images are not {settings.views} views of as many each")
     if hints is not None and (hints.ndim != 2 or len(hints) != len(proxy)):
         raise DataError(f"{proxy.name}: {len(hints)} rows of hints for {len(proxy)} proxy images, expected (N, D)")
     generator = torch.Generator().manual_seed(derive_seed(seed, "distill"))
     device = next(student.parameters()).device
-    images, targets = to_images(proxy.images).to(device), teacher_logits.to(device)
+    targets = teacher_logits.to(device)
+
+    def see(indices: NDArray | slice) -> Tensor:
+        return to_images(proxy.images[indices]).to(device)
+
     start_accuracy = best_accuracy = evaluate(student, validation).accuracy
     best_weights, best_epoch, epoch, mean_loss = copy.deepcopy(student.state_dict()), 0, 0, 0.0
-    with Hints(student, hints if settings.hint_weight else None, images[:1], generator) as hinted:
+    with Hints(student, hints if settings.hint_weight else None, see(slice(1)), generator) as hinted:
         optimizer = _OPTIMIZERS[settings.optimizer](
             [*student.parameters(), *hinted.parameters()], settings.learning_rate
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
         training_mode(student)
-        shown = _epochs(len(images), settings.views, generator)
+        shown = _epochs(len(proxy), settings.views, generator)
         for epoch in range(1, settings.epochs + 1):
             temperature, losses = settings.temperature_in(epoch), []
             for indices in _batches_without_rest(next(shown), settings.batch_size):
-                logits = student(images[indices])
+                logits = student(see(indices.numpy()))
                 loss = distillation_loss(logits, targets[indices], temperature, hard_weight=settings.hard_weight)
                 loss = loss + settings.hint_weight * hinted.distance(indices)
                 optimizer.zero_grad(set_to_none=True)

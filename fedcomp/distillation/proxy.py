@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fedcomp.types import NDArray
 
 GENERATED = "generated"
+_MIXED_AT_ONCE = 500
 
 
 def proxy_images(config: RunConfig, held_out: ImageDataset, model: nn.Module) -> ImageDataset:
@@ -72,12 +73,15 @@ def proxy_views(proxy: ImageDataset, count: int, *, augment: bool, seed: int) ->
         Yun et al., CutMix, ICCV 2019, section 3.1.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, "views"))
-    pixels = to_images(proxy.images)
-    views = [proxy.images]
-    for _ in range(count - 1):
+
+    def mixed(images: NDArray) -> NDArray:
+        pixels = to_images(images)
         shown = weak_augment(pixels, generator, flip_ok=proxy.flip_ok) if augment else pixels
-        views.append(_to_bytes(cutmix(shown, torch.zeros(len(shown), 1), generator, alpha=1.0).inputs))
-    return _unlabelled_like(proxy, proxy.name, np.concatenate(views))
+        return _to_bytes(cutmix(shown, torch.zeros(len(shown), 1), generator, alpha=1.0).inputs)
+
+    starts = range(0, len(proxy), _MIXED_AT_ONCE)
+    others = [mixed(proxy.images[i : i + _MIXED_AT_ONCE]) for _ in range(count - 1) for i in starts]
+    return _unlabelled_like(proxy, proxy.name, np.concatenate([proxy.images, *others]))
 
 
 def _unlabelled_like(like: ImageDataset, name: str, images: NDArray) -> ImageDataset:

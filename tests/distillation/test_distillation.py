@@ -94,6 +94,11 @@ def test_half_of_an_epoch_are_the_images_themselves_and_all_views_come_equally_o
     assert all(next(alone).sort().values.equal(torch.arange(65)) for _ in range(3))
 
 
+def test_a_view_that_is_missing_is_refused():
+    with pytest.raises(DataError, match="65 proxy images are not 2 views"):
+        run(student(), views=2)
+
+
 def test_no_proxy_image_is_refused():
     nothing = PROXY.take(np.array([], np.int64))
     with pytest.raises(DataError, match="expected shape"):
