@@ -9,7 +9,7 @@ demo: $(INSTALLED)  ## the main job on embedded data
 	$(BIN)/fedcomp simulate configs/demo.toml --baseline
 
 test: check  ## everything that CI checks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)  ## linter, format, types, layers
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +55,22 @@ def children(process=None):
     return found
 
 
+def descriptors():
+    """Return what descriptors are of, numbered where several are of the same; gRPC opens its own anew at each fork."""
+    seen = Counter()
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the folder itself
+            seen[os.readlink(f"/proc/self/fd/{number}")] += 1
+    return [f"{name} {number}" for name, count in seen.items() for number in range(count)]
+
+
 def everything_open():
     """Return what a grid could leave behind: descendants, descriptors, threads, folders, shared memory."""
     gc.collect()
     shared_memory = Path("/dev/shm")
     return {
         "processes": children(),
-        "descriptors": sorted(os.listdir("/proc/self/fd")),
+        "descriptors": descriptors(),
         "threads": [thread.ident for thread in threading.enumerate()],
         "folders": sorted(path.name for path in Path(tempfile.gettempdir()).glob("fedcomp-*")),
         "shared memory": sorted(path.name for path in shared_memory.glob("*fedcomp*"))
