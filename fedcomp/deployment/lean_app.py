@@ -19,15 +19,15 @@ _ALWAYS = ("pyproject.toml", ".gitignore", "README.md", "LICENSE")
 def lean_app(folder: Path) -> Iterator[Path]:
     """Yield a copy of a Flower app that has the files of its ``fab-include``, and nothing else.
 
-    Beside an environment of fifty thousand files it is packed in a second instead of ten. An app whose patterns are
-    missing, or mean files at any depth, is left where it is.
+    Beside an environment of fifty thousand files it is packed with a quarter of the work. An app whose patterns are
+    missing, mean files at any depth or lead out of the folder, is left where it is.
 
     Args:
         folder: With ``pyproject.toml``.
     """
     table = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = table.get("tool", {}).get("flwr", {}).get("app", {}).get("fab-include", [])
-    if not patterns or not all("/" in pattern.rstrip("/") and pattern[0] != "!" for pattern in patterns):
+    if not patterns or not all(map(_names_one_place, patterns)):
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="fedcomp-app-") as copy:
@@ -35,6 +35,10 @@ def lean_app(folder: Path) -> Iterator[Path]:
             for path in folder.glob(pattern.strip("/")):
                 _copy(path, Path(copy) / path.relative_to(folder))
         yield Path(copy)
+
+
+def _names_one_place(pattern: str) -> bool:
+    return "/" in pattern.rstrip("/") and pattern[0] != "!" and ".." not in pattern
 
 
 def _copy(path: Path, target: Path) -> None:

@@ -26,6 +26,7 @@ def test_our_own_app_is_packed_alike():
         ('fab-include = ["app/**/*.py", "/data"]', {"app/a.py", "app/deep/b.py", "data/c.txt", "pyproject.toml"}),
         ('fab-include = ["app/"]', None),
         ('fab-include = ["*.py", "app/a.py"]', None),
+        ('fab-include = ["app/a.py", "../*/pyproject.toml"]', None),
         ("", None),
     ],
 )
