@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fedcomp.config import cosine_factor
 from fedcomp.data import label_all
 from fedcomp.seeding import derive_seed
 from fedcomp.student import cubic_sparsity, prune_smallest
@@ -20,7 +21,7 @@ from fedcomp.training import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
     from fedcomp.config import RunConfig
@@ -62,22 +63,33 @@ class Refinement:
         """Return the refined model; round 0 is before the first one."""
         self._model.set_shared(weights)
         module = self._model.module
-        if self._config.fine_tune_epochs:
-            seed = derive_seed(self._config.seed, server_round, "server")
-            train_locally(module, self._data, self._settings(server_round), objective=self._objective, seed=seed)
+        for number, settings in enumerate(self._passes(server_round)):
+            seed = derive_seed(self._config.seed, server_round, "server", number)
+            train_locally(module, self._data, settings, objective=self._objective, seed=seed)
         if self._config.prune_ratio:
             self._model.set_shared(prune_gradually(self._config, server_round, self._model.shared_weights()))
         if self._config.static_batch_norm:
             measure_statistics(module, to_images(self._measured_on.images).to(self._config.device))
         return self._model.shared_weights()
 
-    def _settings(self, server_round: int) -> LocalSettings:
+    def _passes(self, server_round: int) -> Iterator[LocalSettings]:
+        """Yield how the model is trained on the labels, one stretch after the other."""
+        config = self._config
+        if server_round == 0 and config.warm_up_epochs:
+            for epoch in range(config.warm_up_epochs):
+                rate = config.warm_up_learning_rate * cosine_factor(epoch / config.warm_up_epochs)
+                yield self._settings(1, rate)
+        elif config.fine_tune_epochs:
+            rate = config.fine_tune_learning_rate * config.rate_factor(max(1, server_round))
+            yield self._settings(config.fine_tune_epochs, rate)
+
+    def _settings(self, epochs: int, learning_rate: float) -> LocalSettings:
         config = self._config
         return replace(
             LocalSettings.of(config, Compute(config.precision, config.memory_format)),
-            epochs=config.fine_tune_epochs,
+            epochs=epochs,
             batch_size=config.fine_tune_batch_size,
-            learning_rate=config.fine_tune_learning_rate * config.rate_factor(max(1, server_round)),
+            learning_rate=learning_rate,
             proximal_mu=0.0,
         )
 

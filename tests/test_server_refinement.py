@@ -37,6 +37,19 @@ def test_it_learns_and_is_a_function_of_its_arguments(digits):
     assert evaluate(module, digits[1]).accuracy > 0.4
 
 
+def test_a_warm_up_is_of_round_zero_alone_and_learns_more(digits):
+    plain, _ = refinement(digits, LABELS)
+    warm, module = refinement(digits, LABELS | {"warm-up-epochs": 200, "warm-up-learning-rate": 0.1})
+    start = get_weights(module)
+    assert all((plain(1, start)[name] == warm(1, start)[name]).all() for name in start)
+
+    def accuracy(refine):
+        set_weights(module, refine(0, start))
+        return evaluate(module, digits[1]).accuracy
+
+    assert accuracy(warm) > accuracy(plain)
+
+
 def test_static_batch_norm_is_measured_at_the_server(digits):
     refine, module = refinement(digits, {"static-batch-norm": True}, model="student-cnn")
     start = get_weights(module)

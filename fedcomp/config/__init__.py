@@ -1,6 +1,6 @@
 """The configuration of a run: its keys, what is impossible between them, and the words that go with them."""
 
-from fedcomp.config.run_config import RunConfig, parse_override
+from fedcomp.config.run_config import RunConfig, cosine_factor, parse_override
 from fedcomp.config.vocabulary import (
     AUTO,
     FLIP_OK_KEY,
@@ -28,5 +28,6 @@ __all__ = [
     "RESOLVED_KEYS",
     "STUDENT_BITS",
     "RunConfig",
+    "cosine_factor",
     "parse_override",
 ]

@@ -59,6 +59,7 @@ def contradictions(config: RunConfig) -> Iterator[str]:
         "server-labels and fine-tune-epochs need each other: set both, or leave both at 0": (
             config.objective != "simsiam" and bool(config.server_labels) != bool(config.fine_tune_epochs)
         ),
+        "warm-up-epochs needs server-labels to train on": config.warm_up_epochs and not config.server_labels,
         "objective supervised has no pseudo-labels, threshold, mix-weight, fairness-weight or weight-by": (
             config.objective == "supervised"
             and (

@@ -28,6 +28,11 @@ def _kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
+def cosine_factor(progress: float) -> float:
+    """Return what is left of a rate that falls along a cosine, from 1 at progress 0 to 0 at 1."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
 class RunConfig(BaseModel):
     """Everything that decides about a run.
 
@@ -139,6 +144,12 @@ class RunConfig(BaseModel):
     threshold_decay: float = Field(
         0.99, ge=0, le=1, description="of adaptive thresholds, a step; 1 keeps what the round began with"
     )
+    pseudo_mixing: Literal["none", "mixup", "cutmix"] = Field(
+        "none", description="of trusted images with each other, and of their guesses"
+    )
+    learned_view: Literal["auto", "weak", "strong"] = Field(
+        "auto", description="on which views guesses are learned; auto is the objective's own"
+    )
     pseudo_temperature: float = Field(0.4, ge=0, le=1, description="of uda's and mean-teacher's guesses; 0 is a label")
     teacher_decay: float = Field(
         1.0, ge=0, le=1, description="of the teacher's moving average of weights; 1 is the received model"
@@ -151,7 +162,7 @@ class RunConfig(BaseModel):
     strong_magnitude: float = Field(1.0, ge=0, le=1, description="their largest strength")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of a label that is spread over all classes")
     mixing: Literal["none", "mixup", "cutmix"] = Field("none", description="of labelled images with each other")
-    mix_alpha: float = Field(0.75, gt=0, description="of the Beta distribution of mixing and mix-weight")
+    mix_alpha: float = Field(0.75, gt=0, description="of the Beta distribution of mixing, pseudo-mixing and mix-weight")
     weight_by: Literal["examples", "confident"] = Field(
         "examples", description="a client's weight in the mean: its examples, or its labels and trusted guesses"
     )
@@ -165,6 +176,10 @@ class RunConfig(BaseModel):
     )
     fine_tune_batch_size: int = Field(32, ge=1, description="labelled images a step of these")
     fine_tune_learning_rate: float = Field(0.02, gt=0, description="of these, on the clients' schedule")
+    warm_up_epochs: int = Field(
+        0, ge=0, description="instead of fine-tune-epochs before the first round; their rate falls along a cosine"
+    )
+    warm_up_learning_rate: float = Field(0.03, gt=0, description="of the first of these")
 
     strategy: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "feddyn"] = Field(
         "fedavg", description="Flower strategy that takes the server's step, or feddyn"
@@ -307,7 +322,7 @@ class RunConfig(BaseModel):
     def rate_factor(self, server_round: int) -> float:
         """Return what the schedule makes of a learning rate in a round, from 1 in the first one."""
         progress = (server_round - 1) / self.num_server_rounds
-        return {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}[self.learning_rate_schedule]
+        return {"constant": 1.0, "cosine": cosine_factor(progress)}[self.learning_rate_schedule]
 
     @property
     def weight_key(self) -> str:

@@ -47,6 +47,7 @@ VARIANTS = {
     **{name: {"objective": name, "pseudo_threshold": 0.2} for name in PRESETS},
     "broadcast": {"pseudo_labels": "broadcast", "pseudo_threshold": 0.2},
     "broadcast, adaptive, mixed": {"pseudo_labels": "broadcast", "threshold": "adaptive", "mix_weight": 1.0},
+    "guesses mixed": {"objective": "uda", "pseudo_threshold": 0.2, "pseudo_mixing": "mixup", "learned_view": "weak"},
     "average teacher": {"objective": "mean-teacher", "teacher_decay": 0.9, "pseudo_threshold": 0.2},
     "fair": {"objective": "freematch", "fairness_weight": 0.05},
 }
@@ -153,6 +154,33 @@ def test_guesses_of_the_broadcast_are_made_once_and_only_the_trusted_stay():
     metrics = train_on_batches(model, nothing, Batch(inputs, truth), LocalSettings(), objective=none, seed=0)
     assert model.gain.item() == before  # distrusted examples cost no step
     assert (metrics["num-examples"], metrics["trusted-examples"]) == (1.0, 1.0)
+
+
+def test_guesses_are_learned_mixed_among_the_trusted_on_the_view_that_is_asked_for():
+    class Weak(Still):
+        strong = None
+
+    truth = torch.tensor([0, 1, 2, 0])
+    inputs = truth.float()[:, None]
+    settings = ObjectiveSettings(pseudo_mixing="mixup", learned_view="weak")
+    objective = make_objective(settings, Weak(), K)
+
+    def loss(confidence):
+        shown = []
+
+        def predict(inputs):
+            shown.append(inputs)
+            return torch.nn.functional.one_hot(truth, K) * float(np.log(confidence * (K - 1) / (1 - confidence)))
+
+        hidden = Batch(inputs, truth)
+        step = objective(predict, None, hidden, generator(), objective.begin(Received(None, predict, hidden)).state)
+        assert torch.equal(shown[0], inputs)  # what is guessed of
+        assert shown[1].frac().any()  # mixtures, and nothing else
+        assert len(shown) == 2
+        return step.loss.item()
+
+    assert loss(0.96) > 0
+    assert loss(0.94) == 0  # nobody is trusted
 
 
 def test_thresholds():

@@ -18,6 +18,7 @@ from fedcomp.training.pseudo_labels import PseudoLabels
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+    from fedcomp.training.augmentation.mixing import Mix
     from fedcomp.training.batches import Batch
     from fedcomp.training.compute import Predict
     from fedcomp.training.objectives.objective import Received
@@ -54,10 +55,11 @@ class PseudoLabelling:
         temperature: Of the guesses that are learned from: 1 as they are, 0 only the largest (Lee 2013), between them
             sharpened (Xie et al., UDA, NeurIPS 2020, section 2.3).
         is_strong: Whether it learns on strong views or on weak ones.
+        mix: Mixes trusted examples with each other, and what was guessed of them; None for no mixing.
         weight: Of the loss on guesses.
         mix_weight: Of mixup between trusted examples, on weak views: SemiFL's second loss, whose partners are trusted,
             too, here. 0 is off.
-        mix_alpha: Of its Beta distribution.
+        mix_alpha: Of the Beta distribution of both mixtures.
         fairness_weight: Of `fairness_loss`; 0 is off.
         teacher_decay: See `Teacher`.
 
@@ -71,6 +73,7 @@ class PseudoLabelling:
     pseudo_labels: str = "live"
     temperature: float = 0.0
     is_strong: bool = True
+    mix: Mix | None = None
     weight: float = 1.0
     mix_weight: float = 0.0
     mix_alpha: float = 0.75
@@ -131,15 +134,19 @@ class PseudoLabelling:
     ) -> Tensor:
         targets = sharpen(probabilities, self.temperature)
         view = self.views.strong if self.is_strong else self.views.weak
-        logits = predict(view(inputs, generator))
-        loss = self.weight * (F.cross_entropy(logits, targets, reduction="none") * is_trusted).mean()
+        shown, learned, is_learned = view(inputs, generator), targets, is_trusted
+        if self.mix:
+            shown, learned, partners = self.mix(shown, targets, generator, self.mix_alpha)
+            is_learned = is_trusted & is_trusted[partners]
+        logits = predict(shown)
+        loss = self.weight * (F.cross_entropy(logits, learned, reduction="none") * is_learned).mean()
         if self.mix_weight:
             mixed = mixup(self.views.weak(inputs, generator), targets, generator, self.mix_alpha)
             of_both = F.cross_entropy(predict(mixed.inputs), mixed.targets, reduction="none")
             loss = loss + self.mix_weight * (of_both * (is_trusted & is_trusted[mixed.partners])).mean()
         if self.fairness_weight:
             seen = state.seen or Confidence.of(probabilities)
-            loss = loss + self.fairness_weight * fairness_loss(logits, is_trusted, seen)
+            loss = loss + self.fairness_weight * fairness_loss(logits, is_learned, seen)
         return loss
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fedcomp.config import AUTO
 from fedcomp.errors import ConfigError
+from fedcomp.training.augmentation import MIXES
 from fedcomp.training.objectives.pseudo_labelling import PseudoLabelling
 from fedcomp.training.objectives.simsiam import SimSiam
 from fedcomp.training.objectives.supervised import Supervised
@@ -63,6 +64,8 @@ class ObjectiveSettings:
     threshold: str = AUTO
     pseudo_threshold: float = 0.95
     threshold_decay: float = 0.99
+    pseudo_mixing: str = "none"
+    learned_view: str = AUTO
     pseudo_temperature: float = 0.4
     teacher_decay: float = 1.0
     unlabelled_weight: float = 1.0
@@ -90,7 +93,7 @@ def make_objective(settings: ObjectiveSettings, views: Views, num_classes: int) 
         num_classes,
         views.weak if settings.augment else plain,
         smoothing=settings.label_smoothing,
-        mixing="" if settings.mixing == "none" else settings.mixing,
+        mix=MIXES.get(settings.mixing),
         mix_alpha=settings.mix_alpha,
     )
     without_guesses: dict[str, Objective] = {SUPERVISED: supervised, SIMSIAM: SimSiam(views.strong)}
@@ -110,7 +113,8 @@ def make_objective(settings: ObjectiveSettings, views: Views, num_classes: int) 
         thresholds[_chosen(settings.threshold, preset.threshold)](),
         pseudo_labels=_chosen(settings.pseudo_labels, preset.pseudo_labels),
         temperature=settings.pseudo_temperature if preset.is_soft else 0.0,
-        is_strong=preset.is_strong,
+        is_strong=_chosen(settings.learned_view, "strong" if preset.is_strong else "weak") == "strong",
+        mix=MIXES.get(settings.pseudo_mixing),
         weight=settings.unlabelled_weight,
         mix_weight=settings.mix_weight,
         mix_alpha=settings.mix_alpha,
