@@ -24,7 +24,7 @@ from fedcomp.flower import (
 )
 from fedcomp.forking import die_with_parent
 from fedcomp.models import build_model, get_weights
-from fedcomp.reporting import Progress, RunFolder, RunRecorder
+from fedcomp.reporting import Progress, RunFolder, RunRecorder, format_share
 from fedcomp.reporting.logs import LogSettings, configure_logging
 from fedcomp.student import CLIENTS_FOLDER, RUN_FACTS
 from fedcomp.training import resolve_compute
@@ -68,7 +68,11 @@ def main(grid: Grid, context: Context) -> None:
     measured = LinearProbe(model, held_out.labelled, test) if is_probed else Accuracy(model, test)
     personal, pseudo_labels = PersonalAccuracy(), PseudoLabelTally(train.num_classes)
     teaching = Teaching(config, model, held_out)
-    refine = in_turn(teaching.fuse if config.fusion_every else None, Refinement.of(config, model, held_out))
+
+    def note(text: str) -> None:
+        progress.note(text)
+
+    refine = in_turn(teaching.fuse if config.fusion_every else None, Refinement.of(config, model, held_out, note))
     rounds: list[RoundTraffic] = []
 
     def take(server_round: int, update: AcceptedUpdate) -> None:
@@ -85,6 +89,8 @@ def main(grid: Grid, context: Context) -> None:
             metrics = measured.measure()
         if rounds:  # Flower calls this once before the first round
             recorder.record(rounds.pop(), metrics | personal.take() | pseudo_labels.take())
+        elif config.fine_tune_epochs and "accuracy" in metrics:
+            note(f"server's labels alone: accuracy {format_share(metrics['accuracy'])}")
         return MetricRecord({**metrics}) if metrics else None
 
     strategy = compressed_strategy(config, initial, refine=refine, on_update=take, on_round=rounds.append)
@@ -136,7 +142,7 @@ def main(grid: Grid, context: Context) -> None:
                 test=test,
                 folder=folder.path / "student",
                 run={key: so_far[key] for key in RUN_FACTS if key in so_far},
-                note=progress.note,
+                note=note,
             )
         folder.write_summary(recorder.summary(facts | student))
         checkpoint.remove()

@@ -21,7 +21,7 @@ from fedcomp.training import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import TypeAlias
 
     from fedcomp.config import RunConfig
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
     Refine: TypeAlias = Callable[[int, Model], Model]
     """A round's number and model in, the model that it ends with out."""
+    Note: TypeAlias = Callable[[str], None]
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 class Refinement:
@@ -43,10 +48,11 @@ class Refinement:
         config: The run.
         model: Of the run's architecture; left as it is.
         held_out: The server's images.
+        note: Is told how far a warm-up is.
     """
 
-    def __init__(self, config: RunConfig, model: PartialModel, held_out: HeldOut) -> None:
-        self._config, self._model = config, model.copy()
+    def __init__(self, config: RunConfig, model: PartialModel, held_out: HeldOut, note: Note = _say_nothing) -> None:
+        self._config, self._model, self._note = config, model.copy(), note
         labelled = held_out.labelled
         self._data = label_all(labelled)
         self._measured_on = held_out.proxy if len(held_out.proxy) >= 2 else labelled
@@ -54,44 +60,49 @@ class Refinement:
         self._objective = make_objective(settings, image_views(config, labelled.flip_ok), labelled.num_classes)
 
     @classmethod
-    def of(cls, config: RunConfig, model: PartialModel, held_out: HeldOut) -> Refinement | None:
+    def of(
+        cls, config: RunConfig, model: PartialModel, held_out: HeldOut, note: Note = _say_nothing
+    ) -> Refinement | None:
         """Return the refinement that a configuration asks for, None if it asks for none."""
         asked = config.fine_tune_epochs or config.prune_ratio or config.static_batch_norm
-        return cls(config, model, held_out) if asked else None
+        return cls(config, model, held_out, note) if asked else None
 
     def __call__(self, server_round: int, weights: Model) -> Model:
         """Return the refined model; round 0 is before the first one."""
         self._model.set_shared(weights)
         module = self._model.module
-        for number, settings in enumerate(self._passes(server_round)):
-            seed = derive_seed(self._config.seed, server_round, "server", number)
-            train_locally(module, self._data, settings, objective=self._objective, seed=seed)
+        if server_round == 0 and self._config.warm_up_epochs:
+            self._warm_up()
+        elif self._config.fine_tune_epochs:
+            rate = self._config.fine_tune_learning_rate * self._config.rate_factor(max(1, server_round))
+            self._train(self._config.fine_tune_epochs, rate, server_round)
         if self._config.prune_ratio:
             self._model.set_shared(prune_gradually(self._config, server_round, self._model.shared_weights()))
         if self._config.static_batch_norm:
             measure_statistics(module, to_images(self._measured_on.images).to(self._config.device))
         return self._model.shared_weights()
 
-    def _passes(self, server_round: int) -> Iterator[LocalSettings]:
-        """Yield how the model is trained on the labels, one stretch after the other."""
-        config = self._config
-        if server_round == 0 and config.warm_up_epochs:
-            for epoch in range(config.warm_up_epochs):
-                rate = config.warm_up_learning_rate * cosine_factor(epoch / config.warm_up_epochs)
-                yield self._settings(1, rate)
-        elif config.fine_tune_epochs:
-            rate = config.fine_tune_learning_rate * config.rate_factor(max(1, server_round))
-            yield self._settings(config.fine_tune_epochs, rate)
+    def _warm_up(self) -> None:
+        epochs = self._config.warm_up_epochs
+        for epoch in range(epochs):
+            rate = self._config.warm_up_learning_rate * cosine_factor(epoch / epochs)
+            loss = self._train(1, rate, 0, epoch)
+            if (10 * (epoch + 1)) // epochs > (10 * epoch) // epochs:
+                self._note(f"server's labels: {epoch + 1} of {epochs} epochs, loss {loss:.3f}")
 
-    def _settings(self, epochs: int, learning_rate: float) -> LocalSettings:
+    def _train(self, epochs: int, learning_rate: float, server_round: int, part: int = 0) -> float:
+        """Train on the labels, in one of a round's parts; return the mean loss."""
         config = self._config
-        return replace(
+        settings = replace(
             LocalSettings.of(config, Compute(config.precision, config.memory_format)),
             epochs=epochs,
             batch_size=config.fine_tune_batch_size,
             learning_rate=learning_rate,
             proximal_mu=0.0,
         )
+        seed = derive_seed(config.seed, server_round, "server", part)
+        metrics = train_locally(self._model.module, self._data, settings, objective=self._objective, seed=seed)
+        return float(metrics["train-loss"])
 
 
 def prune_gradually(config: RunConfig, server_round: int, weights: Model) -> Model:

@@ -69,7 +69,7 @@ TABLES: Mapping[str, Table] = {
         },
     ),
     "ablation": Table(
-        "fashion-server-1000",
+        "fashion-semifl",
         {
             "fixmatch": (_LIVE, *_SPREAD),
             "global-labels": (_BROADCAST, *_SPREAD),
@@ -97,7 +97,7 @@ def train_on_labels_only(config: RunConfig) -> None:
     train, test = load_dataset(config.dataset, config.data_dir)
     held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
     model = global_model(config, train)
-    refine = Refinement(config, model, held_out)
+    refine = Refinement(config, model, held_out, print)
     weights: Model = model.shared_weights()
     measured_on = held_out.validation if config.evaluate_on == "validation" else test
     accuracies = []

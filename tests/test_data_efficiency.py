@@ -43,10 +43,9 @@ def test_finished_runs_become_rows_and_tables_share_them(tmp_path, capsys):
     assert "| thin | 2 | 87.00 ± 1.41 | 100 | 50.0 | 90.0 |" in told
     assert f"| {LABELS_ONLY} | 1 | 80.00 ± 0.00 |  |  |  |" in told
     found = [json.loads(line) for line in (tmp_path / "data-efficiency.jsonl").read_text().splitlines()]
-    # The same configuration is the middle of two other tables: it is run once.
+    # The same configuration is the middle of another table: it is run once.
     assert {(row["table"], row["method"]) for row in found if row["method"] != LABELS_ONLY} == {
         ("server-1000", "thin"),
-        ("ablation", "both"),
         ("compression", "thin"),
     }
     assert "two-classes" not in told
@@ -55,6 +54,7 @@ def test_finished_runs_become_rows_and_tables_share_them(tmp_path, capsys):
 def test_labels_only_is_a_finished_run_that_is_not_done_again(tmp_path):
     grid = GridOfRuns(tmp_path, CONFIGS)
     small = ["dataset=digits", "model=perceptron", "num-server-rounds=2", "validation-size=100", "server-labels=50"]
+    small += ["warm-up-epochs=10"]
     run_one(grid, "server-1000", LABELS_ONLY, 0, None, small)
     (folder, summary) = next(iter(grid.finished("fashion-server-1000", f"server-1000-{LABELS_ONLY}")))
     assert 0 < summary["accuracy_last10"] <= 1
