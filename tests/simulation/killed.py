@@ -11,6 +11,8 @@ import signal
 import sys
 import tempfile
 
+import torch
+
 import server.app
 from fedcomp.cli import run
 from fedcomp.files import FileWriter
@@ -120,6 +122,7 @@ def run_once():
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # GNU OpenMP's threads do not survive a fork: who waits for them in the child hangs
     import_what_torch_puts_off()
     run_once()
     for line in sys.stdin:
