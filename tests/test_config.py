@@ -58,6 +58,8 @@ def test_every_field_is_described():
         ({"server-labels": 9}, "server-labels and fine-tune-epochs need each other"),
         ({"objective": "supervised", "pseudo-labels": "live"}, "objective supervised has no pseudo-labels"),
         ({"objective": "supervised", "weight-by": "confident"}, "objective supervised has no pseudo-labels"),
+        ({"objective": "supervised", "pseudo-mixing": "cutmix"}, "has no pseudo-labels, threshold, mixtures"),
+        ({"warm-up-epochs": 5}, "warm-up-epochs needs server-labels to train on"),
         ({"evaluate-on": "validation", "validation-size": 0, "teacher": "none"}, "needs validation-size above 0"),
         ({"static-batch-norm": True, "proxy-size": 0, "teacher": "none"}, "set proxy-size or server-labels"),
         ({"pseudo-labels": "mine"}, "pseudo-labels is 'mine'.*'auto', 'live', 'teacher' or 'broadcast'"),

@@ -60,10 +60,11 @@ def contradictions(config: RunConfig) -> Iterator[str]:
             config.objective != "simsiam" and bool(config.server_labels) != bool(config.fine_tune_epochs)
         ),
         "warm-up-epochs needs server-labels to train on": config.warm_up_epochs and not config.server_labels,
-        "objective supervised has no pseudo-labels, threshold, mix-weight, fairness-weight or weight-by": (
+        "objective supervised has no pseudo-labels, threshold, mixtures of guesses, fairness-weight or weight-by": (
             config.objective == "supervised"
             and (
-                {config.pseudo_labels, config.threshold} != {AUTO}
+                {config.pseudo_labels, config.threshold, config.learned_view} != {AUTO}
+                or config.pseudo_mixing != "none"
                 or bool(config.mix_weight or config.fairness_weight)
                 or config.weight_by != "examples"
             )

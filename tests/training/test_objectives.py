@@ -231,7 +231,10 @@ def test_fairness_prefers_classes_that_are_guessed_evenly():
     assert fairness_loss(logits, ~trusted, even) == 0
 
 
-@pytest.mark.parametrize("settings", [{"objective": "simclr"}])
-def test_names_that_are_none(settings):
-    with pytest.raises(ConfigError, match="pseudo-label, fixmatch"):
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({"objective": "simclr"}, "pseudo-label, fixmatch"), ({"pseudo_mixing": "cutmux"}, "one of none, mixup, cutmix")],
+)
+def test_names_that_are_none(settings, expected):
+    with pytest.raises(ConfigError, match=expected):
         make_objective(ObjectiveSettings(**settings), Still(), K)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fedcomp.config import RunConfig
+    from fedcomp.training.augmentation.mixing import Mix
     from fedcomp.training.objectives.objective import Objective
     from fedcomp.training.objectives.thresholds import Threshold
     from fedcomp.training.views import Views
@@ -87,13 +88,13 @@ def make_objective(settings: ObjectiveSettings, views: Views, num_classes: int) 
         num_classes: Of the run.
 
     Raises:
-        ConfigError: No objective or threshold has this name.
+        ConfigError: No objective, threshold or mixture has this name.
     """
     supervised = Supervised(
         num_classes,
         views.weak if settings.augment else plain,
         smoothing=settings.label_smoothing,
-        mix=MIXES.get(settings.mixing),
+        mix=_mix(settings.mixing),
         mix_alpha=settings.mix_alpha,
     )
     without_guesses: dict[str, Objective] = {SUPERVISED: supervised, SIMSIAM: SimSiam(views.strong)}
@@ -114,7 +115,7 @@ def make_objective(settings: ObjectiveSettings, views: Views, num_classes: int) 
         pseudo_labels=_chosen(settings.pseudo_labels, preset.pseudo_labels),
         temperature=settings.pseudo_temperature if preset.is_soft else 0.0,
         is_strong=_chosen(settings.learned_view, "strong" if preset.is_strong else "weak") == "strong",
-        mix=MIXES.get(settings.pseudo_mixing),
+        mix=_mix(settings.pseudo_mixing),
         weight=settings.unlabelled_weight,
         mix_weight=settings.mix_weight,
         mix_alpha=settings.mix_alpha,
@@ -125,3 +126,9 @@ def make_objective(settings: ObjectiveSettings, views: Views, num_classes: int) 
 
 def _chosen(asked: str, preset: str) -> str:
     return preset if asked == AUTO else asked
+
+
+def _mix(name: str) -> Mix | None:
+    if name not in {"none", *MIXES}:
+        raise ConfigError(f"mixing is {name!r}, expected one of none, {', '.join(MIXES)}")
+    return MIXES.get(name)
