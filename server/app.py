@@ -89,7 +89,7 @@ def main(grid: Grid, context: Context) -> None:
             metrics = measured.measure()
         if rounds:  # Flower calls this once before the first round
             recorder.record(rounds.pop(), metrics | personal.take() | pseudo_labels.take())
-        elif config.fine_tune_epochs and "accuracy" in metrics:
+        elif is_new and config.fine_tune_epochs and "accuracy" in metrics:
             note(f"server's labels alone: accuracy {format_share(metrics['accuracy'])}")
         return MetricRecord({**metrics}) if metrics else None
 
