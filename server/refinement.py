@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 
     Refine: TypeAlias = Callable[[int, Model], Model]
     """A round's number and model in, the model that it ends with out."""
-    Note: TypeAlias = Callable[[str], None]
-
-
-def _say_nothing(_: str) -> None:
-    pass
 
 
 class Refinement:
@@ -51,7 +46,13 @@ class Refinement:
         note: Is told how far a warm-up is.
     """
 
-    def __init__(self, config: RunConfig, model: PartialModel, held_out: HeldOut, note: Note = _say_nothing) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        model: PartialModel,
+        held_out: HeldOut,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._config, self._model, self._note = config, model.copy(), note
         labelled = held_out.labelled
         self._data = label_all(labelled)
@@ -61,7 +62,11 @@ class Refinement:
 
     @classmethod
     def of(
-        cls, config: RunConfig, model: PartialModel, held_out: HeldOut, note: Note = _say_nothing
+        cls,
+        config: RunConfig,
+        model: PartialModel,
+        held_out: HeldOut,
+        note: Callable[[str], None] = lambda _: None,
     ) -> Refinement | None:
         """Return the refinement that a configuration asks for, None if it asks for none."""
         asked = config.fine_tune_epochs or config.prune_ratio or config.static_batch_norm
@@ -83,6 +88,7 @@ class Refinement:
         return self._model.shared_weights()
 
     def _warm_up(self) -> None:
+        """Train on the labels along one cosine; each epoch is a training of its own, with new momentum."""
         epochs = self._config.warm_up_epochs
         for epoch in range(epochs):
             rate = self._config.warm_up_learning_rate * cosine_factor(epoch / epochs)

@@ -17,11 +17,11 @@ def digits():
     return load_dataset("digits")
 
 
-def refinement(digits, settings, model="perceptron", **note):
+def refinement(digits, settings, model="perceptron", **options):
     config = RunConfig.from_mapping({"model": model, **settings})
     held_out = hold_out(digits[0], validation_size=100, proxy_size=300, server_labels=config.server_labels, seed=0)
     whole = PartialModel.build(model, image_shape=(1, 8, 8), num_classes=10, seed=0)
-    return Refinement.of(config, whole, held_out, **note), whole.module
+    return Refinement.of(config, whole, held_out, **options), whole.module
 
 
 def test_it_learns_and_is_a_function_of_its_arguments(digits):
