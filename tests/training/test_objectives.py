@@ -27,6 +27,11 @@ class RowViews:
         return inputs + 0.2 * torch.randn(inputs.shape, generator=generator)
 
 
+@pytest.fixture(autouse=True)
+def _same_models():
+    torch.manual_seed(0)
+
+
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
