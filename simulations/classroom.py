@@ -29,7 +29,7 @@ from fedcomp.training import evaluate, evaluate_logits, memory_format
 from server.teaching import fusion_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from fedcomp.distillation import DistillReport
@@ -130,13 +130,13 @@ def fuse(classroom: Classroom) -> Row:
     }
 
 
-def ship(classroom: Classroom, student: str) -> Row:
+def ship(classroom: Classroom, student: str, changes: Sequence[str] = ()) -> Row:
     """Make a student that is small enough for a phone, and store it: what the bars of the student are about."""
     rate = f"distill-learning-rate={classroom.rate('adam')}"
-    run = classroom.finished_run(f"student-model={student}", "student-quantize=qat", rate)
+    run = classroom.finished_run(f"student-model={student}", "student-quantize=qat", rate, *changes)
     settings, model, lesson = StudentSettings.of(run.config), run.build(student), run.lesson()
     train_student(model, lesson, settings)
-    folder = classroom.pieces / student
+    folder = classroom.pieces / ", ".join((student, *changes))
     card = export_student(model, run.model, lesson, settings, folder, run=run.summary, command="simulations")
     teacher, small, int8 = (card.variants[name] for name in ("teacher", "float32", "int8"))
     measured_on = Measure(run.held_out.validation.images, run.held_out.validation.labels)

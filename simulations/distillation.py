@@ -140,6 +140,9 @@ TABLES: Mapping[str, Table] = {
         {
             "60kB": partial(ship, student="student-pyramid(width=0.85)"),
             "150kB": partial(ship, student="student-pyramid(width=1.45)"),
+            "150kB-twice-as-long": partial(
+                ship, student="student-pyramid(width=1.45)", changes=("distill-epochs=120",)
+            ),
         },
         {
             "int8 bytes": lambda rows: f"{max(row['int8_bytes'] for row in rows):,}",
