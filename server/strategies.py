@@ -44,6 +44,7 @@ def compressed_strategy(
         downlink_full=config.downlink_full,
         initial=initial if config.shared_initial else None,
         uplink_budget=growing_budget(config, config.uplink_budget_bytes, config.target_ratio, dense_bytes),
+        budget_by_weight=config.budget_by_weight,
         downlink_budget=growing_budget(config, config.downlink_budget_bytes, config.downlink_target_ratio, dense_bytes),
         downlink_cache_bytes=config.downlink_cache_bytes,
         downlink_max_lag=config.downlink_max_lag,

@@ -1,10 +1,11 @@
-"""How many bytes a frame may have: the same in every round, or more from round to round."""
+"""How many bytes a frame may have: the same in every round and for everybody, or not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
 from fedcomp.codecs import parse_codec
@@ -49,6 +50,29 @@ class GrowingBudget:
 def granted(budget: Budget, server_round: int, client: int) -> int:
     """Return what a frame of a client may have in a round; 0 for no limit."""
     return budget if isinstance(budget, int) else budget(server_round, client)
+
+
+def divide_by_weight(budgets: Mapping[int, int], weights: Mapping[int, float], power: float) -> dict[int, int]:
+    """Give more of a round's bytes to clients whose updates count more in the mean; the round has as many as before.
+
+    A client's error is in the mean times its weight: with equal budgets nearly all of the mean's error is that of the
+    few clients with large weights.
+
+    Args:
+        budgets: Of each client of the round, if all were equal; 0 for no limit, which stays none.
+        weights: Positive, of the clients that are known; others count as their median.
+        power: 0 leaves budgets as they are, 1 makes them proportional to the weights.
+
+    Returns:
+        The budgets. Weights are what clients say: they count as at least a fifth of the median and at most five times.
+    """
+    limited = {client: budget for client, budget in budgets.items() if budget}
+    if not (power and limited and weights):
+        return dict(budgets)
+    usual = median(weights.values())
+    shares = {client: min(max(weights.get(client, usual) / usual, 0.2), 5.0) ** power for client in limited}
+    scale = sum(limited.values()) / sum(budget * shares[client] for client, budget in limited.items())
+    return dict(budgets) | {client: int(scale * shares[client] * budget) for client, budget in limited.items()}
 
 
 def check_scalable(codec: str | Codec, budget: Budget) -> None:

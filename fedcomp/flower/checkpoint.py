@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fedcomp.flower.strategy import CompressedStrategy
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @runtime_checkable

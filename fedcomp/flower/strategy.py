@@ -17,7 +17,7 @@ from flwr.serverapp.strategy import (
 
 from fedcomp.codecs import ErrorFeedback, parse_codec
 from fedcomp.errors import FrameError, UsageError
-from fedcomp.flower.budget import check_scalable, granted
+from fedcomp.flower.budget import check_scalable, divide_by_weight, granted
 from fedcomp.flower.downlink import Broadcast, Downlink
 from fedcomp.flower.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
 from fedcomp.flower.keeping import keep_strategy, restore_strategy
@@ -74,6 +74,8 @@ class CompressedStrategy(Strategy):
             forgotten, and those clients are sent whole models.
         downlink_max_lag: Most rounds that a client may be behind with what a difference makes; see `HeldModel.as_of`.
         uplink_budget: Most bytes of an update's frame, for a codec with a knob for that; a larger one is refused.
+        budget_by_weight: How much more of a round's uplink bytes clients have that count more in the mean, by the
+            weight of the last update that was taken from them: see `divide_by_weight`. 0 is not at all.
         downlink_budget: The same for a model's frame, unless it is a whole one.
         residual_decay: Error feedback at the clients, see `ErrorFeedback`; 0 switches it off.
         momentum_correction: DGC's momentum at the clients, see `ErrorFeedback`; 0 switches it off.
@@ -106,6 +108,7 @@ class CompressedStrategy(Strategy):
         downlink_cache_bytes: int = 1 << 31,
         downlink_max_lag: float = 10.0,
         uplink_budget: Budget = 0,
+        budget_by_weight: float = 0.0,
         downlink_budget: Budget = 0,
         residual_decay: float = 1.0,
         momentum_correction: float = 0.0,
@@ -130,7 +133,9 @@ class CompressedStrategy(Strategy):
         self.codec = codec if codec == NO_CODEC else str(parse_codec(codec))
         if codec != NO_CODEC:
             check_scalable(codec, uplink_budget)
-        self.uplink_budget = uplink_budget
+        if not 0 <= budget_by_weight < math.inf:
+            raise UsageError(f"budget_by_weight is {budget_by_weight}, expected 0 or more")
+        self.uplink_budget, self.budget_by_weight = uplink_budget, budget_by_weight
         self._initial = SharedInitial(initial)
         self.downlink: Downlink | None = None
         if downlink != NO_CODEC:
@@ -152,6 +157,7 @@ class CompressedStrategy(Strategy):
         self._lineage = new_lineage()
         self._keys = authenticate
         self._acknowledged: dict[int, int] = {}
+        self._weights: dict[int, float] = {}
         self._screening: Screening | None = None
         self._base: Model = {}
         self._dense_bytes = 0
@@ -171,6 +177,7 @@ class CompressedStrategy(Strategy):
         _, broadcast = only_array_record(messages[0].content)
         self._base, self._dense_bytes = to_model(broadcast), num_bytes(broadcast)
         self._sent.begin(self._lineage, server_round, self._base)
+        budgets = self._budgets(server_round, [message.metadata.dst_node_id for message in messages])
         orders = {}
         for message in messages:
             client = message.metadata.dst_node_id
@@ -183,7 +190,7 @@ class CompressedStrategy(Strategy):
                 momentum_correction=self.momentum_correction,
                 acknowledged=self._acknowledged.get(client, 0),
                 lineage=self._lineage,
-                budget=granted(self.uplink_budget, server_round, client),
+                budget=budgets[client],
                 references=self._references(client),
                 zeros_stay=self.zeros_stay,
                 is_authenticated=self._keys is not None,
@@ -256,10 +263,15 @@ class CompressedStrategy(Strategy):
             "clients": np.array(list(self._acknowledged), np.uint64),
             "rounds": np.array(list(self._acknowledged.values()), np.int64),
         }
+        weights = {
+            "clients": np.array(list(self._weights), np.uint64),
+            "weights": np.array(list(self._weights.values()), np.float64),
+        }
         return Snapshot.join(
             {
                 "inner": keep_strategy(self.inner),
                 "acknowledged": Snapshot({"lineage": self._lineage}, acknowledged),
+                "weights": Snapshot({}, weights),
                 "initial": self._initial.save_state(),
             }
         )
@@ -271,6 +283,8 @@ class CompressedStrategy(Strategy):
         (facts, acknowledged) = snapshot.part("acknowledged")
         self._lineage = facts["lineage"]
         self._acknowledged = dict(zip(acknowledged["clients"].tolist(), acknowledged["rounds"].tolist(), strict=True))
+        (_, weights) = snapshot.part("weights")
+        self._weights = dict(zip(weights["clients"].tolist(), weights["weights"].tolist(), strict=True))
 
     def _accept(self, replies: Iterable[Message]) -> Iterator[AcceptedUpdate]:
         for reply in replies:
@@ -301,6 +315,7 @@ class CompressedStrategy(Strategy):
             self._traffic.accepted += 1
             self._traffic.clipped += update.is_clipped
             self._sent.acknowledge(sender)
+            self._weights[sender] = update.weight
             if self._on_update:
                 self._on_update(self._traffic.round, update)
             yield update
@@ -311,6 +326,11 @@ class CompressedStrategy(Strategy):
             self._traffic.timing = self._grid.timing
         if isinstance(self._grid, DeadlineGrid):
             self._traffic.late, self._num_late = self._grid.num_late - self._num_late, self._grid.num_late
+
+    def _budgets(self, server_round: int, clients: Iterable[int]) -> dict[int, int]:
+        """Return what each client of a round is granted."""
+        equal = {client: granted(self.uplink_budget, server_round, client) for client in clients}
+        return divide_by_weight(equal, self._weights, self.budget_by_weight)
 
     def _references(self, client: int) -> tuple[int, ...]:
         """Return what a client's update shall be coded with; nothing if it is not coded."""

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 import fedcomp
 from fedcomp.errors import UsageError
 from fedcomp.flower import CompressedStrategy, GrowingBudget, compression_mod, to_array_record, to_model
+from fedcomp.flower.budget import divide_by_weight
 from tests.flower.toy import compressed, run_rounds
 
 MODEL = {"w": np.zeros((60, 80), np.float32), "b": np.zeros(60, np.float32)}
 CODEC = "deadzone(step=1)"
 
 
-def client(*outer_mods, sizes=None):
-    """Build an app whose training adds noise, and that notes each partition's frame sizes."""
+def client(*outer_mods, sizes=None, weigh=lambda partition: 1):
+    """Build an app whose training adds noise, with so many examples, and that notes each partition's frame sizes."""
 
     def note(message, context, call_next):
         reply = call_next(message, context)
@@ -33,7 +34,8 @@ def client(*outer_mods, sizes=None):
         (arrays,) = message.content.array_records.values()
         rng = np.random.default_rng([context.node_config["partition-id"], message.content["config"]["server-round"]])
         model = {k: (v + rng.laplace(size=v.shape)).astype(np.float32) for k, v in to_model(arrays).items()}
-        content = {"arrays": to_array_record(model), "metrics": MetricRecord({"num-examples": 1})}
+        metrics = MetricRecord({"num-examples": weigh(context.node_config["partition-id"])})
+        content = {"arrays": to_array_record(model), "metrics": metrics}
         return Message(RecordDict(content), reply_to=message)
 
     return app
@@ -63,6 +65,43 @@ def test_budgets_may_differ_by_round_and_client():
     found = sorted(size for own in sizes.values() for size in own)
     assert len(asked) == 12
     assert all(0.98 * most <= size <= most for size, most in zip(found, sorted(asked.values()), strict=True))
+
+
+def test_clients_that_count_more_may_have_more_of_a_rounds_bytes():
+    sizes = {}
+    strategy, rounds = compressed(codec=CODEC, uplink_budget=900, budget_by_weight=1.0)
+    run(strategy, client(sizes=sizes, weigh=lambda partition: 100 * (partition + 1)))
+    for partition, own in sizes.items():
+        assert 0.98 * 900 <= own[0] <= 900, "in the first round nobody's weight is known"
+        granted = 4 * 900 * (partition + 1) / 10
+        assert all(0.98 * granted - 1 <= size <= granted for size in own[1:])
+    assert all(0.98 * 3600 <= each.uplink_bytes <= 3600 for each in rounds)
+
+
+def test_a_resumed_server_still_knows_the_weights():
+    before, _ = compressed(codec=CODEC, uplink_budget=900, budget_by_weight=1.0)
+    run(before, client(weigh=lambda partition: 100 * (partition + 1)), num_rounds=1)
+    after, _ = compressed(codec=CODEC, uplink_budget=900, budget_by_weight=1.0)
+    after.restore_state(before.save_state())
+    asked = before.save_state().part("weights").tensors["clients"].tolist()
+    assert after._budgets(2, asked) == before._budgets(2, asked)
+    assert len(set(after._budgets(2, asked).values())) == 4
+
+
+@given(
+    st.dictionaries(st.integers(0, 20), st.integers(50, 10**6), min_size=1),
+    st.dictionaries(st.integers(0, 20), st.floats(1e-3, 1e9)),
+    st.floats(0, 4),
+)
+def test_a_round_has_as_many_bytes_however_they_are_divided(budgets, weights, power):
+    divided = divide_by_weight(budgets, weights, power)
+    assert divided.keys() == budgets.keys()
+    assert sum(budgets.values()) - len(budgets) - 1 <= sum(divided.values()) <= sum(budgets.values())
+    assert all(divided[each] >= int(budgets[each] * 0.04**power) - 1 for each in budgets), "whatever somebody claims"
+
+
+def test_who_has_no_limit_keeps_none():
+    assert divide_by_weight({1: 0, 2: 500, 3: 500}, {1: 9.0, 2: 1.0, 3: 3.0}, 1.0) == {1: 0, 2: 250, 3: 750}
 
 
 def test_a_client_with_a_thin_link_sends_less():
