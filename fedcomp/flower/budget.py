@@ -61,7 +61,7 @@ def divide_by_weight(budgets: Mapping[int, int], weights: Mapping[int, float], p
     Args:
         budgets: Of each client of the round, if all were equal; 0 for no limit, which stays none.
         weights: Positive, of the clients that are known; others count as their median.
-        power: 0 leaves budgets as they are, 1 makes them proportional to the weights.
+        power: In [0, 1]; 0 leaves budgets as they are, 1 makes them proportional to the weights.
 
     Returns:
         The budgets. Weights are what clients say: they count as at least a fifth of the median and at most five times.
@@ -72,7 +72,7 @@ def divide_by_weight(budgets: Mapping[int, int], weights: Mapping[int, float], p
     usual = median(weights.values())
     shares = {client: min(max(weights.get(client, usual) / usual, 0.2), 5.0) ** power for client in limited}
     scale = sum(limited.values()) / sum(budget * shares[client] for client, budget in limited.items())
-    return dict(budgets) | {client: int(scale * shares[client] * budget) for client, budget in limited.items()}
+    return dict(budgets) | {client: max(1, int(scale * shares[client] * budget)) for client, budget in limited.items()}
 
 
 def check_scalable(codec: str | Codec, budget: Budget) -> None:
