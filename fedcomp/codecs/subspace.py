@@ -1,7 +1,8 @@
-"""Leading singular components of a matrix, the same bits on every machine.
+"""Leading singular vectors of a matrix: directions, the same bits on every machine, and components.
 
-A matrix product's rounding depends on the library, its threads and the processor. Here factors are rounded to integers
-first, few enough bits that no sum is ever rounded: every order of additions then gives the same product.
+A matrix product's rounding depends on the library, its threads and the processor. What both ends must find alike is
+made of factors that are rounded to integers first, few enough bits that no sum is ever rounded: every order of
+additions then gives the same product. Components travel, and only one end finds them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fedcomp.types import NDArray
 
 _MANTISSA_BITS = 53
 _OVERSAMPLING = 4
 """Vectors beyond those that are asked for: with them the iteration can't miss a leading one by bad luck."""
+_DEPENDENT = 1e-5
+"""A row of which no more than this is left depends on others: products of rounded factors are off by a tenth of it."""
 
 
 def leading_components(matrix: NDArray, rank: int, start: NDArray | None) -> tuple[NDArray, NDArray]:
@@ -44,9 +45,9 @@ def leading_components(matrix: NDArray, rank: int, start: NDArray | None) -> tup
     for _ in range(2 if start is None else 1):
         left = orthonormalize(_multiply(_rows_to_integers(right, bits), exact.transposed()))
         right = _multiply(_to_integers(left, bits), exact)
-    rotation, squares = _eigenvectors(_multiply(_to_integers(right, bits), _to_integers(right, bits).transposed()))
-    rotation, lengths = rotation[:rank], np.sqrt(squares[:rank, np.newaxis])
-    return lengths * _combine(rotation, left), _combine(rotation, right)
+    squares, rotation = np.linalg.eigh(right @ right.T)
+    rotation, lengths = rotation.T[::-1][:rank], np.sqrt(squares[::-1][:rank, np.newaxis].clip(0))
+    return lengths * (rotation @ left), rotation @ right
 
 
 def leading_directions(matrix: NDArray, count: int) -> tuple[NDArray, NDArray]:
@@ -109,8 +110,8 @@ def _to_integers(values: NDArray, bits: int) -> _Integers:
 
 def _rows_to_integers(rows: NDArray, bits: int) -> _Integers:
     """Round each row for itself, to one unit: only the directions of the rows matter."""
-    integers = [_to_integers(row, bits).values for row in rows]
-    return _Integers(np.stack(integers), 2.0**-bits)
+    _, exponents = np.frexp(np.abs(rows).max(axis=1, keepdims=True, initial=0))
+    return _Integers(np.rint(np.ldexp(rows, bits - exponents)), 2.0**-bits)
 
 
 def _multiply(a: _Integers, b: _Integers) -> NDArray:
@@ -129,63 +130,26 @@ def _random_vectors(count: int, size: int) -> NDArray:
 
 
 def orthonormalize(vectors: NDArray) -> NDArray:
-    """Return orthonormal rows (Gram-Schmidt, twice); a row that depends on those before it becomes zeros."""
-    rows = vectors.copy()
-    for i, row in enumerate(rows):
-        length, others = np.sqrt(np.square(row).sum()), rows[:i]
-        for _ in range(2):
-            shares = (others * row).sum(axis=1, keepdims=True)
-            row -= (shares * others).sum(axis=0)
-        remaining = np.sqrt(np.square(row).sum())
-        row *= 1 / remaining if remaining > 1e-6 * length else 0
-    return rows
+    """Return orthonormal rows (Gram-Schmidt, twice); a row that depends on those before it becomes zeros.
 
-
-def _eigenvectors(gram: NDArray) -> tuple[NDArray, NDArray]:
-    """Return eigenvectors (rows) and eigenvalues, falling, of a symmetric positive matrix: cyclic Jacobi rotations.
-
-    Pairs without a common row are rotated at once (Brent and Luk, 1985, section 3).
+    What is subtracted from each row is found in the rows' inner products, k times k numbers instead of k long rows.
     """
-    size = len(gram)
-    even = size + size % 2  # a row of zeros gives everyone a partner
-    matrix, vectors = np.zeros((even, even)), np.eye(even)
-    matrix[:size, :size] = gram
-    for _ in range(30):
-        off_diagonal = np.abs(matrix - np.diag(np.diag(matrix)))
-        if off_diagonal.max() <= 1e-12 * np.diag(matrix).max():
-            break
-        for p, q in _tournament(even):
-            cosines, sines = _rotations(matrix[p, p], matrix[q, q], matrix[p, q])
-            _turn_rows(matrix, p, q, cosines, sines)
-            _turn_rows(matrix.T, p, q, cosines, sines)
-            _turn_rows(vectors, p, q, cosines, sines)
-    order = np.argsort(-np.diag(matrix)[:size], kind="stable")
-    return vectors[order, :size], np.diag(matrix)[order].clip(0)
+    rows, bits = vectors, _num_bits(vectors.shape)
+    for _ in range(2):
+        rounded = _rows_to_integers(rows, bits)
+        shares = _gram_schmidt(_multiply(rounded, rounded.transposed()))
+        rows = _multiply(_rows_to_integers(shares, bits), rounded)
+    lengths = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    return rows / np.where(lengths > 0, lengths, 1)
 
 
-def _tournament(size: int) -> Iterator[tuple[NDArray, NDArray]]:
-    """Yield rounds of disjoint pairs, in which everyone of an even number meets everyone else once."""
-    players = np.arange(size)
-    for _ in range(size - 1):
-        yield players[: size // 2], players[size // 2 :][::-1]
-        players[1:] = np.roll(players[1:], 1)
-
-
-def _rotations(app: NDArray, aqq: NDArray, apq: NDArray) -> tuple[NDArray, NDArray]:
-    """Return cosines and sines that make the off-diagonal elements zero."""
-    with np.errstate(over="ignore"):  # an off-diagonal element that is next to nothing turns by next to nothing
-        ratios = (aqq - app) / np.where(apq == 0, 1, 2 * apq)
-        tangents = np.copysign(1 / (np.abs(ratios) + np.sqrt(ratios * ratios + 1)), ratios)
-    tangents = np.where(apq == 0, 0, tangents)
-    cosines = 1 / np.sqrt(tangents * tangents + 1)
-    return cosines, tangents * cosines
-
-
-def _turn_rows(matrix: NDArray, p: NDArray, q: NDArray, cosines: NDArray, sines: NDArray) -> None:
-    upper, lower, c, s = matrix[p], matrix[q], cosines[:, np.newaxis], sines[:, np.newaxis]
-    matrix[p], matrix[q] = c * upper - s * lower, s * upper + c * lower
-
-
-def _combine(rotation: NDArray, vectors: NDArray) -> NDArray:
-    """Return ``rotation @ vectors`` as sums in a fixed order."""
-    return np.stack([(weights[:, np.newaxis] * vectors).sum(axis=0) for weights in rotation])
+def _gram_schmidt(gram: NDArray) -> NDArray:
+    """Return of which shares of the rows orthogonal ones are made, (k, k), from the rows' inner products, (k, k)."""
+    size, lengths = len(gram), np.diag(gram)
+    left_and_shares = np.hstack([gram, np.eye(size)])
+    for i, row in enumerate(left_and_shares):
+        if row[i] > _DEPENDENT**2 * lengths[i]:
+            left_and_shares[i + 1 :] -= left_and_shares[i + 1 :, i : i + 1] / row[i] * row
+        else:
+            row[:] = 0
+    return left_and_shares[:, size:]

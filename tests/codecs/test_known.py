@@ -127,6 +127,16 @@ def test_directions_are_orthonormal_and_coefficients_lead_back(count, seed):
             np.testing.assert_allclose(expand(project(vectors, directions), directions), vectors, atol=1e-4)
 
 
+@given(st.integers(1, 40), st.integers(0, 5), st.floats(-30, 30), st.integers(0, 2**32 - 1))
+def test_rows_that_are_nearly_parallel_become_orthonormal(count, decades, exponent, seed):
+    rng = np.random.default_rng(seed)
+    vectors = (rng.normal(size=(1, 200)) + 10.0**-decades * rng.normal(size=(count, 200))) * 10.0**exponent
+    rows = orthonormalize(vectors)
+    used = np.flatnonzero(rows.any(axis=1))
+    assert used.size == count or decades > 3
+    np.testing.assert_allclose((rows @ rows.T)[np.ix_(used, used)], np.eye(used.size), atol=1e-5)
+
+
 def test_a_row_that_depends_on_others_becomes_zeros():
     rows = orthonormalize(np.array([[3.0, 4.0], [6.0, 8.0], [1.0, 0.0]]))
     np.testing.assert_allclose(rows, [[0.6, 0.8], [0, 0], [0.8, -0.6]], atol=1e-12)
