@@ -205,7 +205,7 @@ class RunConfig(BaseModel):
         1.0, gt=0, le=1e6, description="the last round's budget over the first one's; over all rounds it is what it is"
     )
     budget_by_weight: float = Field(
-        0.0, ge=0, le=1, description="1: an update's bytes in proportion to its client's weight; 0: all have the same"
+        0.0, ge=0, le=2, description="1: an update's bytes in proportion to its client's weight; 0: all have the same"
     )
     residual_decay: float = Field(1.0, ge=0, le=1, description="error feedback: what of a residual survives; 0 is off")
     momentum_correction: float = Field(0.0, ge=0, lt=1, description="DGC's momentum over a client's updates; 0 is off")

@@ -133,8 +133,8 @@ class CompressedStrategy(Strategy):
         self.codec = codec if codec == NO_CODEC else str(parse_codec(codec))
         if codec != NO_CODEC:
             check_scalable(codec, uplink_budget)
-        if not 0 <= budget_by_weight <= 1:
-            raise UsageError(f"budget_by_weight is {budget_by_weight}, expected 0 to 1")
+        if not 0 <= budget_by_weight <= 2:
+            raise UsageError(f"budget_by_weight is {budget_by_weight}, expected 0 to 2")
         self.uplink_budget, self.budget_by_weight = uplink_budget, budget_by_weight
         self._initial = SharedInitial(initial)
         self.downlink: Downlink | None = None

@@ -90,18 +90,18 @@ def test_a_resumed_server_still_knows_the_weights():
 
 @given(
     st.dictionaries(st.integers(0, 20), st.integers(50, 10**6), min_size=1),
-    st.dictionaries(st.integers(0, 20), st.floats(1e-3, 1e9)),
-    st.floats(0, 1),
+    st.dictionaries(st.integers(0, 20), st.floats(5e-324, 1e9)),
+    st.floats(0, 2),
 )
 def test_a_round_has_as_many_bytes_however_they_are_divided(budgets, weights, power):
     divided = divide_by_weight(budgets, weights, power)
     assert divided.keys() == budgets.keys()
     assert sum(budgets.values()) - len(budgets) - 1 <= sum(divided.values()) <= sum(budgets.values())
-    assert all(divided[each] >= int(budgets[each] * 0.04**power) - 1 for each in budgets), "whatever somebody claims"
+    assert all(divided[each] >= int(budgets[each] * 0.04) - 1 for each in budgets), "whatever somebody claims"
 
 
 def test_a_limit_never_becomes_none():
-    assert divide_by_weight({1: 20, 2: 20}, {1: 1e-3, 2: 1.0, 3: 1e9}, 1.0)[1] >= 1
+    assert divide_by_weight({1: 20, 2: 20}, {1: 1e-3, 2: 1.0, 3: 1e9}, 2.0)[1] >= 1
 
 
 def test_who_has_no_limit_keeps_none():
