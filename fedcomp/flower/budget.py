@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import log
+from math import exp, log
 from statistics import median
 from sys import float_info
 from typing import TYPE_CHECKING, TypeAlias
@@ -66,13 +66,13 @@ def divide_by_weight(budgets: Mapping[int, int], weights: Mapping[int, float], p
     Args:
         budgets: Of each client of the round, if all were equal; 0 for no limit, which stays none.
         weights: Positive, of the clients that are known; others count as their median.
-        power: In [0, 2]; 0 leaves budgets as they are, 1 makes them proportional to the weights. The error of an update
-            of norm `u` falls about as bytes to the power -0.7, so that ``(weight * u) ** 1.2`` is best for the mean: more
-            than 1 where clients with much data also move farther.
+        power: In [0, 2]; 0 leaves budgets as they are, 1 makes them proportional to the weights. The error of an
+            update of norm `u` falls about as bytes to the power -0.7, so that ``(weight * u) ** 1.2`` is best for the
+            mean: more than 1 where clients with much data also move farther.
 
     Returns:
-        The budgets. Weights are what clients say: nobody's counts less than a fifth of the median's budget, or more than
-        five times that.
+        The budgets. Weights are what clients say: nobody has less than a fifth of the median client's budget, or more
+        than five times it.
     """
     limited = {client: budget for client, budget in budgets.items() if budget}
     if not (power and limited and weights):
@@ -84,8 +84,8 @@ def divide_by_weight(budgets: Mapping[int, int], weights: Mapping[int, float], p
 
 
 def _share(ratio: float, power: float) -> float:
-    exponent = power * log(max(ratio, float_info.min), _MOST)
-    return _MOST ** min(max(exponent, -1.0), 1.0)
+    logarithm, limit = power * log(max(ratio, float_info.min)), log(_MOST)
+    return exp(min(max(logarithm, -limit), limit))
 
 
 def check_scalable(codec: str | Codec, budget: Budget) -> None:
