@@ -58,6 +58,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "growing-3300": (*_BOTH, "budget-growth=10.0"),
     "falling-3300": (*_BOTH, "budget-growth=0.2"),
     "weighted-3300": (*_BOTH, "budget-by-weight=1.0"),
+    "weighted-1.5-3300": (*_BOTH, "budget-by-weight=1.5"),
     "no-context-3300": (*_BOTH, "shared-initial=false", f"codec={_BLIND}"),
     "no-feedback-3300": (*_BOTH, *_STATELESS),
     "balanced-3300": (*_BOTH, f"codec=balance(power=0.5) | {PRESETS['ultra']}"),
