@@ -30,4 +30,5 @@ def test_kills_lose_no_more_than_the_round_in_flight(tmp_path):
     assert sum(row["accepted"] for row in rows) == federation.summary["updates_accepted"] >= 6
     assert federation.summary["updates_rejected"] == 0
     assert "lost-model" not in federation.log("server")
-    assert federation.summary["accuracy"] > 0.5
+    # How far four rounds get depends on who was there in time; one that began anew is where the first round was.
+    assert federation.summary["accuracy"] == rows[-1]["accuracy"] > rows[0]["accuracy"] + 0.1
