@@ -143,3 +143,15 @@ def test_impossible_claims_have_no_say(claim):
     assert tally.take() == {"personal_accuracy": 0.5, "personal_examples": 3.0}
     assert tally.take() == {}
     assert tally.last == 0.5
+
+
+def test_what_was_pretrained_is_gone_on_from(tmp_path):
+    pretraining = {"objective": "simsiam", "server_labels": 100, "num_server_rounds": 1, "codec": "none"}
+    _, _, pretrained = run(tmp_path / "first", model="cnn-gn", **pretraining)
+    frozen = {"model": f"run:{tmp_path / 'first'}", "frozen": "backbone.*", "augment": False}
+    summary, rows, model = run(tmp_path / "second", **frozen, learning_rate=0.1, num_server_rounds=4)
+    backbone = [name for name in model if name.startswith("backbone.")]
+    assert backbone
+    assert all((model[name] == pretrained[name]).all() for name in backbone)
+    assert summary["num_sent_parameters"] == 4 * 64 * 10 + 10
+    assert rows[-1]["accuracy"] > rows[0]["accuracy"]

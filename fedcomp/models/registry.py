@@ -1,4 +1,4 @@
-"""Models by name: ``cnn``, ``student-cnn(width=2)``, ``package.module:callable``."""
+"""Models by name: ``cnn``, ``student-cnn(width=2)``, ``run:FOLDER``, ``package.module:callable``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import nn
 
 from fedcomp.errors import ConfigError
 from fedcomp.models.cnn import cnn, cnn_gn, student_cnn, student_pyramid
+from fedcomp.models.earlier_run import earlier_run_builder
 from fedcomp.models.efficientnet_lite0 import efficientnet_lite0
 from fedcomp.models.libraries import library_builder
 from fedcomp.models.mobilenet_v2 import mobilenet_v2
@@ -43,14 +44,16 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: in
     """Build a model with seeded weights; the global random state is left as it was.
 
     Args:
-        name: A name of `MODELS`, ``torchvision:NAME``, ``timm:NAME``, or ``package.module:callable`` with the signature
-            (image_shape, num_classes). Numbers may follow, as in ``mobilenet-v2(width=0.5, side=64)``.
+        name: A name of `MODELS`, ``torchvision:NAME``, ``timm:NAME``, ``run:FOLDER`` (the backbone that an earlier run
+            has trained), or ``package.module:callable`` with the signature (image_shape, num_classes). Numbers may
+            follow, as in ``mobilenet-v2(width=0.5, side=64)``.
         image_shape: Channels, height, width.
         num_classes: Size of the output.
         seed: Same seed, same weights.
 
     Raises:
         ConfigError: There is no such model, or what the name leads to does not build one.
+        DataError: The weights that the name leads to are damaged, or do not fit.
     """
     builder = _find_builder(name)
     with torch.random.fork_rng(devices=[]):
@@ -68,7 +71,9 @@ def _find_builder(name: str) -> ModelBuilder:
     if not parsed:
         raise ConfigError(f"model is {name!r}, expected NAME or NAME(key=number, ...)")
     base = parsed["base"]
-    builder = MODELS.get(base) or library_builder(base) or _import_builder(base)
+    builder = (
+        MODELS.get(base) or library_builder(base) or earlier_run_builder(base, _find_builder) or _import_builder(base)
+    )
     arguments = dict(_parse_argument(pair, name) for pair in (parsed["arguments"] or "").split(",") if pair.strip())
     known = [p.name for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY]
     if unknown := sorted(arguments.keys() - known):

@@ -1,0 +1,72 @@
+"""What an earlier run has learned, under a new head: ``run:runs/pretraining``."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from fedcomp.errors import ConfigError
+from fedcomp.files import read_tensors
+from fedcomp.models.backbone import BackboneClassifier, split_backbone
+from fedcomp.models.weights import set_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PREFIX = "run:"
+
+
+def earlier_run_builder(
+    name: str, find_builder: Callable[[str], Callable[..., nn.Module]]
+) -> Callable[..., nn.Module] | None:
+    """Return the builder of ``run:FOLDER``; None if the name is not of this form.
+
+    What it builds is a `BackboneClassifier`: the backbone of the folder's model, SimSiam's or a classifier's, with the
+    weights that the run ended with, and a new linear head.
+
+    Args:
+        name: Without arguments.
+        find_builder: Returns the builder that the name of the earlier run's model leads to.
+    """
+    folder = name.removeprefix(_PREFIX)
+    return partial(_build, Path(folder), find_builder) if folder != name else None
+
+
+def _build(
+    folder: Path,
+    find_builder: Callable[[str], Callable[..., nn.Module]],
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+) -> nn.Module:
+    """Build the model.
+
+    Raises:
+        ConfigError: The folder is not that of a finished run, or its model has no linear head.
+        DataError: The weights are damaged, or for other images.
+    """
+    model = find_builder(_model_of(folder))(image_shape, num_classes)
+    backbone, head = split_backbone(model)
+    if not isinstance(head, nn.Linear):
+        raise ConfigError(f"the model of {folder} ends in a {type(head).__name__}, expected a linear layer")
+    learned = {
+        # A Sequential's backbone has no prefix, one of SimSiam or of a BackboneClassifier has.
+        name.removeprefix("backbone."): values
+        for name, values in read_tensors(folder / "model.safetensors").items()
+    }
+    set_weights(backbone, {name: learned[name] for name in backbone.state_dict() if name in learned})
+    return BackboneClassifier(backbone, nn.Linear(head.in_features, num_classes))
+
+
+def _model_of(folder: Path) -> str:
+    for name in ("config.toml", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise ConfigError(f"model {_PREFIX}{folder}: that is not the folder of a finished run, it has no {name}")
+    try:
+        model = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))["model"]
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"{folder / 'config.toml'}: {error!r}, expected a run's configuration") from None
+    return str(model)
