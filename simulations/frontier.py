@@ -59,6 +59,8 @@ METHODS: dict[str, tuple[str, ...]] = {
     "falling-3300": (*_BOTH, "budget-growth=0.2"),
     "weighted-3300": (*_BOTH, "budget-by-weight=1.0"),
     "weighted-1.5-3300": (*_BOTH, "budget-by-weight=1.5"),
+    "wide-3300": (*_BOTH, "budget-by-weight=1.0", f"codec={PRESETS['ultra'].replace(')', ', directions=32)', 1)}"),
+    "up-3300": (_ULTRA, "uplink-budget-bytes=3300", "budget-by-weight=1.0", "downlink=q8"),
     "no-context-3300": (*_BOTH, "shared-initial=false", f"codec={_BLIND}"),
     "no-feedback-3300": (*_BOTH, *_STATELESS),
     "balanced-3300": (*_BOTH, f"codec=balance(power=0.5) | {PRESETS['ultra']}"),
