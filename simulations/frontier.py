@@ -27,7 +27,8 @@ _CONFIGS = Path(__file__).parent.parent / "configs"
 PARTITIONS = ("dirichlet", "iid", "scarce")
 
 _STATELESS = ("residual-decay=0.0",)
-_ULTRA, _BLIND = "codec=ultra", PRESETS["ultra"].replace(")", ", directions=0)", 1)
+_ULTRA = "codec=ultra"
+_BLIND, _WIDE = (f"codec={PRESETS['ultra'].replace(')', f', directions={count})', 1)}" for count in (0, 32))
 _DOWN = "downlink=lowrank(rank=32, directions=32) | deadzone(step=1.0)"
 _BOTH = (_ULTRA, "uplink-budget-bytes=3300", _DOWN, "downlink-budget-bytes=40000")
 
@@ -59,9 +60,9 @@ METHODS: dict[str, tuple[str, ...]] = {
     "falling-3300": (*_BOTH, "budget-growth=0.2"),
     "weighted-3300": (*_BOTH, "budget-by-weight=1.0"),
     "weighted-1.5-3300": (*_BOTH, "budget-by-weight=1.5"),
-    "wide-3300": (*_BOTH, "budget-by-weight=1.0", f"codec={PRESETS['ultra'].replace(')', ', directions=32)', 1)}"),
+    "wide-3300": (*_BOTH, "budget-by-weight=1.0", _WIDE),
     "up-3300": (_ULTRA, "uplink-budget-bytes=3300", "budget-by-weight=1.0", "downlink=q8"),
-    "no-context-3300": (*_BOTH, "shared-initial=false", f"codec={_BLIND}"),
+    "no-context-3300": (*_BOTH, "shared-initial=false", _BLIND),
     "no-feedback-3300": (*_BOTH, *_STATELESS),
     "balanced-3300": (*_BOTH, f"codec=balance(power=0.5) | {PRESETS['ultra']}"),
     "sparse-3300": (*_BOTH, "codec=topk(density=0.0025) | ternary"),

@@ -45,10 +45,13 @@ def _build(
     """Build the model.
 
     Raises:
-        ConfigError: The folder is not that of a finished run, or its model has no linear head.
+        ConfigError: The folder is not that of a finished run, its model is its own, or has no linear head.
         DataError: The weights are damaged, or for other images.
     """
-    model = find_builder(_model_of(folder))(image_shape, num_classes)
+    try:
+        model = find_builder(_model_of(folder))(image_shape, num_classes)
+    except RecursionError:
+        raise ConfigError(f"model {_PREFIX}{folder}: its configuration leads back to itself") from None
     backbone, head = split_backbone(model)
     if not isinstance(head, nn.Linear):
         raise ConfigError(f"the model of {folder} ends in a {type(head).__name__}, expected a linear layer")

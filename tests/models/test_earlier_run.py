@@ -81,6 +81,13 @@ def test_other_images_and_damaged_weights_are_refused(tmp_path):
         build(f"run:{folder}")
 
 
+def test_runs_that_lead_to_each_other_are_refused(tmp_path):
+    save_run(tmp_path / "first", f"run:{tmp_path / 'second'}", {})
+    save_run(tmp_path / "second", f"run:{tmp_path / 'first'}", {})
+    with pytest.raises(ConfigError, match="leads back to itself"):
+        build(f"run:{tmp_path / 'first'}")
+
+
 def test_a_model_without_a_linear_head_is_refused(tmp_path):
     folder = save_run(tmp_path / "earlier", "tests.models.test_earlier_run:headless", {})
     with pytest.raises(ConfigError, match="ends in a Flatten"):
