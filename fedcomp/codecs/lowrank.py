@@ -59,7 +59,7 @@ class LowRank:
     """
 
     name: ClassVar[str] = "lowrank"
-    wire_id: ClassVar[int] = 26
+    wire_id: ClassVar[int] = 27
     is_unbiased: ClassVar[bool] = False
     error_bound: ClassVar[float] = 1.0
     is_stateless: ClassVar[bool] = False

@@ -51,14 +51,15 @@ def leading_components(matrix: NDArray, rank: int, start: NDArray | None) -> tup
 
 
 def leading_directions(matrix: NDArray, count: int) -> tuple[NDArray, NDArray]:
-    """Find orthonormal vectors near the leading singular ones, in no particular order.
+    """Find vectors that span nearly what the leading singular ones do, neither of one length nor quite orthogonal.
 
     Args:
         matrix: float32, (m, n), finite.
         count: Vectors a side, at most min(m, n).
 
     Returns:
-        Left and right ones: float64, (count, m) and (count, n). Those that the matrix does not have are zeros.
+        Left and right ones: float64, (count, m) and (count, n), for `orthonormalize`. Those that the matrix does not
+        have are zeros.
 
     References:
         Halko, Martinsson and Tropp, SIAM Review 2011, algorithm 4.4 (randomized subspace iteration).
@@ -67,8 +68,8 @@ def leading_directions(matrix: NDArray, count: int) -> tuple[NDArray, NDArray]:
     exact = _to_integers(matrix, bits)
     right = _random_vectors(count, matrix.shape[1])
     for _ in range(2):
-        left = orthonormalize(_multiply(_rows_to_integers(right, bits), exact.transposed()))
-        right = orthonormalize(_multiply(_to_integers(left, bits), exact))
+        left = _orthogonalize(_multiply(_rows_to_integers(right, bits), exact.transposed()))
+        right = _orthogonalize(_multiply(_rows_to_integers(left, bits), exact))
     return left, right
 
 
@@ -104,7 +105,8 @@ def _to_integers(values: NDArray, bits: int) -> _Integers:
     largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
     _, exponent = np.frexp(largest)
     unit = 2.0 ** (int(exponent) - bits)
-    integers = np.divide(values, unit, dtype=np.float64)
+    integers = values.astype(np.float64)
+    integers /= unit
     return _Integers(np.rint(integers, out=integers), unit)
 
 
@@ -130,17 +132,21 @@ def _random_vectors(count: int, size: int) -> NDArray:
 
 
 def orthonormalize(vectors: NDArray) -> NDArray:
-    """Return orthonormal rows (Gram-Schmidt, twice); a row that depends on those before it becomes zeros.
+    """Return orthonormal rows (Gram-Schmidt, twice); a row that depends on those before it becomes zeros."""
+    rows = _orthogonalize(_orthogonalize(vectors))
+    lengths = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    return rows / np.where(lengths > 0, lengths, 1)
+
+
+def _orthogonalize(vectors: NDArray) -> NDArray:
+    """Return orthogonal rows but for what rounding leaves of nearly parallel ones; one that depends on others is zeros.
 
     What is subtracted from each row is found in the rows' inner products, k times k numbers instead of k long rows.
     """
-    rows, bits = vectors, _num_bits(vectors.shape)
-    for _ in range(2):
-        rounded = _rows_to_integers(rows, bits)
-        shares = _gram_schmidt(_multiply(rounded, rounded.transposed()))
-        rows = _multiply(_rows_to_integers(shares, bits), rounded)
-    lengths = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
-    return rows / np.where(lengths > 0, lengths, 1)
+    bits = _num_bits(vectors.shape)
+    rounded = _rows_to_integers(vectors, bits)
+    shares = _gram_schmidt(_multiply(rounded, rounded.transposed()))
+    return _multiply(_rows_to_integers(shares, bits), rounded)
 
 
 def _gram_schmidt(gram: NDArray) -> NDArray:

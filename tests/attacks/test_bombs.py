@@ -189,7 +189,7 @@ def test_large_models_take_no_more_than_they_have_to(wide):
         frame_of(spec, (stage(17, size, 2**64 - 1), stage(32)), floats),
         frame_of(spec, (stage(36, 3, 8),), tables, zeros("SIGNS", size // 8, np.uint8)),
         frame_of(spec, (stage(37, 3, 8),), tables, zeros("VALUES", size, np.uint8)),
-        frame_of(spec, (stage(26, rank), stage(32)), zeros("VALUES", factors, np.float32)),
+        frame_of(spec, (stage(27, rank), stage(32)), zeros("VALUES", factors, np.float32)),
     ]
     assert all(len(frame) < 5000 for frame in frames)
     assert [outcome_of(frame, spec) for frame in frames] == ["decoded"] * 5

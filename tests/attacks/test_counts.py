@@ -63,7 +63,7 @@ def test_any_number_of_elements_below_which_a_tensor_is_kept(below):
 @pytest.mark.parametrize("rank", [0, *(n for n in EDGES if n > 64)])
 def test_ranks(rank):
     with pytest.raises(FrameMalformed, match=f"rank {rank}"):
-        fedcomp.decode(frame_of(SPEC, (stage(26, rank), stage(32)), FLOATS, INTS), SPEC)
+        fedcomp.decode(frame_of(SPEC, (stage(27, rank), stage(32)), FLOATS, INTS), SPEC)
 
 
 @pytest.mark.parametrize("key", EDGES)

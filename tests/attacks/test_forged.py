@@ -32,7 +32,7 @@ def stage(wire_id, *arguments):
 trainable = stage(2, st.integers(1, 63))
 keep = stage(1, small | st.sampled_from(EDGES), st.sampled_from([16, 32]))
 sparsifier = st.one_of(stage(17, small, seed), *(stage(wire_id, small) for wire_id in (16, 18, 19)))
-transform = stage(24, seed) | stage(26, st.integers(1, 64))
+transform = stage(24, seed) | stage(27, st.integers(1, 64))
 quantizer = st.one_of(
     *(stage(wire_id) for wire_id in (32, 33, 35)),
     stage(34, st.integers(1, 16), st.integers(0, 1), scale),

@@ -101,16 +101,16 @@ def frame_of(*stages, values):
 @pytest.mark.parametrize("args", [(), (0,), (65,), (1 << 60,), (2, 2), (2, 0, 1), (2, 65, 1), (2, 2, 5), (2, 2, 1, 1)])
 def test_impossible_ranks_are_refused(args):
     with pytest.raises(FrameMalformed):
-        fedcomp.decode(frame_of(StageHeader(26, args), StageHeader(32), values=[0.0] * 16), SPEC)
+        fedcomp.decode(frame_of(StageHeader(27, args), StageHeader(32), values=[0.0] * 16), SPEC)
 
 
 def test_a_product_beyond_float32_is_refused():
     left, right = [3e38] + [0.0] * 7, [3e38] * 8
     with pytest.raises(InvalidValues, match="infinite"):
-        fedcomp.decode(frame_of(StageHeader(26, (2,)), StageHeader(32), values=left * 2 + right * 2), SPEC)
+        fedcomp.decode(frame_of(StageHeader(27, (2,)), StageHeader(32), values=left * 2 + right * 2), SPEC)
 
 
 def test_behind_a_sparsifier_it_is_refused():
-    stages = (StageHeader(17, (16, 1)), StageHeader(26, (1,)), StageHeader(32))
+    stages = (StageHeader(17, (16, 1)), StageHeader(27, (1,)), StageHeader(32))
     with pytest.raises(FrameMalformed, match="behind a sparsifier"):
         fedcomp.decode(frame_of(*stages, values=[0.0] * 16), SPEC)

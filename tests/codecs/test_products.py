@@ -32,7 +32,7 @@ def factored(left, right):
     """Decode a frame of one matrix with these components."""
     spec = fedcomp.ModelSpec.of({"w": np.zeros((left.shape[1], right.shape[1]), np.float32)})
     values = np.concatenate([left.reshape(-1), right.reshape(-1)]).astype(np.float32)
-    stages = (StageHeader(26, (len(left),)), StageHeader(32))
+    stages = (StageHeader(27, (len(left),)), StageHeader(32))
     section = Section(SectionKind.VALUES, 0, values.tobytes())
     return write_frame(Frame(Binding(), spec.fingerprint, stages, (section,))), spec
 

@@ -29,4 +29,4 @@ def test_the_frames_hold_every_way_to_write_a_section():
     found = {(section.kind, section.coder) for frame in frames for section in frame.sections}
     assert {kind for kind, _ in found} == set(SectionKind)
     assert {(SectionKind.POSITIONS, INTERVALS), (SectionKind.SIGNS, INTERVALS)} <= found
-    assert {len(stage.args) for frame in frames for stage in frame.stages if stage.id == 26} == {1, 3}
+    assert {len(stage.args) for frame in frames for stage in frame.stages if stage.id == 27} == {1, 3}
