@@ -45,6 +45,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     # The presets, without references.
     "q8": ("codec=q8", *_STATELESS),
     "q4": ("codec=q4", *_STATELESS),
+    "q4-feedback": ("codec=q4",),
     "thin": ("codec=thin", "shared-initial=false"),
     "ultra": (_ULTRA, "shared-initial=false"),
     # With all that both ends hold, to a budget, and with a compressed downlink.
