@@ -74,7 +74,8 @@ class RunConfig(BaseModel):
     model: str = Field(
         "cnn-gn",
         description="perceptron, cnn-gn, resnet8-gn, cnn, mobilenet-v2, efficientnet-lite0, torchvision:NAME, "
-        "timm:NAME, run:FOLDER (the backbone that an earlier run has trained) or package.module:callable",
+        "timm:NAME, run:FOLDER (the backbone that an earlier run has trained) or package.module:callable; "
+        "simplex:MODEL puts a fixed head on any of them",
     )
     device: str = Field("cpu", description="torch device of the clients")
     precision: Literal["float32", "bfloat16", "auto"] = Field(

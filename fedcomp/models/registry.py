@@ -1,4 +1,4 @@
-"""Models by name: ``cnn``, ``student-cnn(width=2)``, ``run:FOLDER``, ``package.module:callable``."""
+"""Models by name: ``cnn``, ``student-cnn(width=2)``, ``run:FOLDER``, ``simplex:NAME``, ``package.module:callable``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from fedcomp.models.libraries import library_builder
 from fedcomp.models.mobilenet_v2 import mobilenet_v2
 from fedcomp.models.perceptron import perceptron
 from fedcomp.models.resnet import resnet8_gn
+from fedcomp.models.simplex import PREFIX as SIMPLEX
+from fedcomp.models.simplex import simplex_classifier
 from fedcomp.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: in
     Args:
         name: A name of `MODELS`, ``torchvision:NAME``, ``timm:NAME``, ``run:FOLDER`` (the backbone that an earlier run
             has trained), or ``package.module:callable`` with the signature (image_shape, num_classes). Numbers may
-            follow, as in ``mobilenet-v2(width=0.5, side=64)``.
+            follow, as in ``mobilenet-v2(width=0.5, side=64)``. ``simplex:`` before any of them puts a fixed head on it.
         image_shape: Channels, height, width.
         num_classes: Size of the output.
         seed: Same seed, same weights.
@@ -67,6 +69,8 @@ def build_model(name: str, *, image_shape: tuple[int, int, int], num_classes: in
 
 def _find_builder(name: str) -> ModelBuilder:
     """Return the builder that a name leads to, given the name's arguments."""
+    if name.strip().startswith(SIMPLEX):
+        return partial(simplex_classifier, _find_builder(name.strip().removeprefix(SIMPLEX)))
     parsed = _NAME.fullmatch(name.strip())
     if not parsed:
         raise ConfigError(f"model is {name!r}, expected NAME or NAME(key=number, ...)")
