@@ -44,9 +44,9 @@ def simplex_classifier(
     """
     backbone, head = split_backbone(build(image_shape, num_classes))
     if not isinstance(head, nn.Linear):
-        raise ConfigError(f"model {PREFIX}: the head is a {type(head).__name__}, expected a linear layer")
+        raise ConfigError(f"{PREFIX}MODEL: the head is a {type(head).__name__}, expected a linear layer")
     if not 2 <= num_classes <= head.in_features:
-        raise ConfigError(f"model {PREFIX}: {num_classes} classes, expected 2 to {head.in_features}, its features")
+        raise ConfigError(f"{PREFIX}MODEL: {num_classes} classes on {head.in_features} features, expected 2 to as many")
     fixed = nn.Linear(head.in_features, num_classes, bias=False)
     with torch.no_grad():
         fixed.weight.copy_(simplex(num_classes, head.in_features))
