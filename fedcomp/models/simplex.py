@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PREFIX = "simplex:"
 _LENGTH = 4.0
-"""Of each class's weights: as a linear layer is drawn, they are too short to tell classes by averaged features."""
+"""Of each class's weights; twice as long ones were no better (`docs/heterogeneity.md`)."""
 
 
 def simplex_classifier(
