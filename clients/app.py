@@ -84,11 +84,11 @@ def warm_up(config: RunConfig) -> None:
 
 def untrained_model(config: RunConfig, facts: DataFacts) -> PartialModel:
     """Build the model, once a process: clients train copies, because drawing weights takes longer than copying them."""
-    return _build(config.model, facts, config.seed, config.frozen, config.local_layers, config.objective == "simsiam")
+    return _build(config.model, facts, config.seed, config.frozen, config.local_layers, config.pretraining)
 
 
 @functools.lru_cache(maxsize=1)
-def _build(name: str, facts: DataFacts, seed: int, frozen: str, local: str, is_pretraining: bool) -> PartialModel:
+def _build(name: str, facts: DataFacts, seed: int, frozen: str, local: str, pretraining: str) -> PartialModel:
     return PartialModel.build(
         name,
         image_shape=facts.image_shape,
@@ -96,5 +96,5 @@ def _build(name: str, facts: DataFacts, seed: int, frozen: str, local: str, is_p
         seed=seed,
         frozen=frozen,
         local=local,
-        is_pretraining=is_pretraining,
+        pretraining=pretraining,
     )

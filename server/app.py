@@ -29,7 +29,7 @@ from fedcomp.reporting.logs import LogSettings, configure_logging
 from fedcomp.student import CLIENTS_FOLDER, RUN_FACTS
 from fedcomp.training import resolve_compute
 from server.arrivals import wait_for_clients
-from server.measuring import Accuracy, LinearProbe, global_model
+from server.measuring import global_model, measurement
 from server.personal import PersonalAccuracy
 from server.pseudo_labels import PseudoLabelTally
 from server.refinement import Refinement, in_turn
@@ -64,8 +64,7 @@ def main(grid: Grid, context: Context) -> None:
     model = global_model(config, train)
     initial = model.shared_weights()
     config = config.as_begun() if config.resume else resolve_compute(config, model.module, train)
-    is_probed = config.objective == "simsiam"
-    measured = LinearProbe(model, held_out.labelled, test) if is_probed else Accuracy(model, test)
+    measure = measurement(config, model, held_out.labelled, test)
     personal, pseudo_labels = PersonalAccuracy(), PseudoLabelTally(train.num_classes)
     teaching = Teaching(config, model, held_out)
 
@@ -86,7 +85,7 @@ def main(grid: Grid, context: Context) -> None:
         metrics = dict[str, float]()
         if is_evaluated(config, server_round):
             model.set_shared(to_model(arrays))
-            metrics = measured.measure()
+            metrics = measure()
         if rounds:  # Flower calls this once before the first round
             recorder.record(rounds.pop(), metrics | personal.take() | pseudo_labels.take())
         elif is_new and config.fine_tune_epochs and "accuracy" in metrics:

@@ -1,4 +1,4 @@
-"""The global model, and what the server measures of it: accuracy, or what a linear probe makes of its features."""
+"""The global model, and what the server measures of it: accuracy, or what its features are good for."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from fedcomp.errors import UsageError
-from fedcomp.models import PartialModel
-from fedcomp.training import evaluate_logits, output_spread, predict_logits
+from fedcomp.models import QUARTER_TURNS, PartialModel
+from fedcomp.training import evaluate_logits, output_spread, predict_logits, turn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fedcomp.config import RunConfig
     from fedcomp.data import ImageDataset
 
@@ -28,8 +30,27 @@ def global_model(config: RunConfig, data: ImageDataset) -> PartialModel:
         seed=config.seed,
         frozen=config.frozen,
         local=config.local_layers,
-        is_pretraining=config.objective == "simsiam",
+        pretraining=config.pretraining,
     )
+
+
+def measurement(
+    config: RunConfig, model: PartialModel, labelled: ImageDataset, test: ImageDataset
+) -> Callable[[], dict[str, float]]:
+    """Return what measures the global model as it then is.
+
+    Args:
+        config: Of the run.
+        model: Whose weights change.
+        labelled: The server's own labelled images; may be empty.
+        test: What is measured on.
+    """
+    if not config.pretraining:
+        return Accuracy(model, test).measure
+    measures = [LinearProbe(model, labelled, test).measure] if config.server_labels else []
+    if config.pretraining == "rotation":
+        measures.append(TurnAccuracy(model, test).measure)
+    return lambda: {name: value for measure in measures for name, value in measure().items()}
 
 
 class Accuracy:
@@ -64,7 +85,7 @@ class LinearProbe:
     """Fits a logistic regression on the backbone's features of a few labelled images, and measures that.
 
     Args:
-        model: The global SimSiam network, whose weights change.
+        model: The global network, whose weights change.
         labelled: What is fitted on.
         test: What is measured on, and never fitted on.
     """
@@ -88,3 +109,22 @@ class LinearProbe:
             probe.fit(features.numpy(), self._labelled.labels)
         accuracy = probe.score(predict_logits(backbone, self._test.images).numpy(), self._test.labels)
         return {"accuracy": float(accuracy), "feature_spread": output_spread(features)}
+
+
+class TurnAccuracy:
+    """Measures how often a network tells by how many quarters an image was turned; no label is looked at.
+
+    Args:
+        model: The global network, whose weights change.
+        test: Every image is turned once, all turns in equal shares.
+    """
+
+    def __init__(self, model: PartialModel, test: ImageDataset) -> None:
+        self._model, self._test = model, test
+
+    def measure(self) -> dict[str, float]:
+        """Return ``turn_accuracy``, of which chance is 1/4."""
+        images = torch.from_numpy(self._test.images)
+        turns = torch.arange(len(images)) % QUARTER_TURNS
+        logits = predict_logits(self._model.module, turn(images, turns).numpy())
+        return {"turn_accuracy": float((logits.argmax(dim=1) == turns).float().mean())}

@@ -125,6 +125,19 @@ def test_features_are_made_once_for_the_same_images_and_backbone():
     assert len(state) == 1
 
 
+def test_rotation_needs_no_label_at_all_and_learns(tmp_path):
+    settings = {"objective": "rotation", "num_server_rounds": 3, "local_epochs": 2, "learning_rate": 0.1}
+    summary, rows, model = run(tmp_path / "run", model="cnn-gn", **settings)
+    assert rows[-1]["turn_accuracy"] > 0.5
+    assert summary.get("accuracy") is None
+    assert model["head.weight"].shape[0] == 4
+
+
+def test_rotation_is_probed_too_where_the_server_has_labels(tmp_path):
+    _, rows, _ = run(tmp_path / "run", objective="rotation", server_labels=50, num_server_rounds=1)
+    assert {"accuracy", "feature_spread", "turn_accuracy"} <= rows[-1].keys()
+
+
 def test_simsiam_is_probed_and_does_not_collapse(tmp_path):
     _, rows, model = run(tmp_path / "run", model="cnn-gn", objective="simsiam", server_labels=50)
     assert rows[-1]["accuracy"] > 0.3

@@ -11,6 +11,7 @@ from fedcomp.config.vocabulary import (
     PARTICIPANTS_KEY,
     PERSONAL_ACCURACY_KEY,
     PERSONAL_EXAMPLES_KEY,
+    PRETRAINING,
     RESOLVED_KEYS,
     STUDENT_BITS,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "PARTICIPANTS_KEY",
     "PERSONAL_ACCURACY_KEY",
     "PERSONAL_EXAMPLES_KEY",
+    "PRETRAINING",
     "RESOLVED_KEYS",
     "STUDENT_BITS",
     "RunConfig",

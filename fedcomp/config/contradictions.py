@@ -25,8 +25,8 @@ def contradictions(config: RunConfig) -> Iterator[str]:
         "strategy feddyn has a pull towards the global model of its own: set proximal-mu to 0": (
             config.proximal_mu and config.strategy == "feddyn"
         ),
-        "objective simsiam trains no classifier: set teacher to none, fine-tune-epochs to 0, no local-layers": (
-            config.objective == "simsiam"
+        f"objective {config.objective} trains no classifier: set teacher none, fine-tune-epochs 0, no local-layers": (
+            bool(config.pretraining)
             and (config.teacher != "none" or bool(config.local_layers or config.fine_tune_epochs))
         ),
         "objective simsiam is measured by a linear probe at the server: set server-labels": (
@@ -44,8 +44,8 @@ def contradictions(config: RunConfig) -> Iterator[str]:
         "with local-layers the server has no whole model to teach: set teacher to none, and fusion-every to 0": (
             config.local_layers and (config.teacher != "none" or config.fusion_every > 0)
         ),
-        "keep-clients keeps whole classifiers to teach: not with local-layers or objective simsiam": (
-            config.keep_clients and (bool(config.local_layers) or config.objective == "simsiam")
+        "keep-clients keeps whole classifiers to teach: not with local-layers or objectives that pretrain": (
+            config.keep_clients and bool(config.local_layers or config.pretraining)
         ),
         f"objective {config.objective} needs unlabelled images, but label-fraction is 1: set it to supervised": (
             config.objective != "supervised" and config.label_fraction == 1 and config.labels_at == "clients"
@@ -57,7 +57,7 @@ def contradictions(config: RunConfig) -> Iterator[str]:
             config.labels_at == "server" and not (config.server_labels and config.fine_tune_epochs)
         ),
         "server-labels and fine-tune-epochs need each other: set both, or leave both at 0": (
-            config.objective != "simsiam" and bool(config.server_labels) != bool(config.fine_tune_epochs)
+            not config.pretraining and bool(config.server_labels) != bool(config.fine_tune_epochs)
         ),
         "warm-up-epochs needs server-labels to train on": config.warm_up_epochs and not config.server_labels,
         "objective supervised has no pseudo-labels, threshold, mixtures of guesses, fairness-weight or weight-by": (

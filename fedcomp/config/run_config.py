@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fedcomp.codecs import parse_codec
 from fedcomp.config.contradictions import contradictions
-from fedcomp.config.vocabulary import AUTO, NO_CODEC, RESOLVED_KEYS, STUDENT_BITS
+from fedcomp.config.vocabulary import AUTO, NO_CODEC, PRETRAINING, RESOLVED_KEYS, STUDENT_BITS
 from fedcomp.errors import CodecSpecError, ConfigError, UsageError
 from fedcomp.network import check_availability, parse_mix
 
@@ -131,9 +131,12 @@ class RunConfig(BaseModel):
     static_batch_norm: bool = Field(
         False, description="BatchNorm statistics are no part of training: the server measures them on images of its own"
     )
-    objective: Literal["supervised", "pseudo-label", "fixmatch", "freematch", "uda", "mean-teacher", "simsiam"] = Field(
+    objective: Literal[
+        "supervised", "pseudo-label", "fixmatch", "freematch", "uda", "mean-teacher", "simsiam", "rotation"
+    ] = Field(
         "fixmatch",
-        description="what clients minimize: a choice of the parts that follow; simsiam pretrains without any label",
+        description="what clients minimize: a choice of the parts that follow; simsiam and rotation pretrain without "
+        "any label",
     )
     pseudo_labels: Literal["auto", "live", "teacher", "broadcast"] = Field(
         "auto", description="who guesses: the model in training, the received one, or that one once a round"
@@ -328,6 +331,11 @@ class RunConfig(BaseModel):
         """Return what the schedule makes of a learning rate in a round, from 1 in the first one."""
         progress = (server_round - 1) / self.num_server_rounds
         return {"constant": 1.0, "cosine": cosine_factor(progress)}[self.learning_rate_schedule]
+
+    @property
+    def pretraining(self) -> str:
+        """The objective, where it is one that trains a backbone without labels; else empty."""
+        return self.objective if self.objective in PRETRAINING else ""
 
     @property
     def weight_key(self) -> str:

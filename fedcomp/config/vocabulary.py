@@ -2,6 +2,8 @@
 
 NO_CODEC = "none"
 AUTO = "auto"
+PRETRAINING = ("simsiam", "rotation")
+"""Objectives that train a backbone without labels: the model has no classes then."""
 RESOLVED_KEYS = ("precision", "memory-format")
 """What the server measures once where it says ``auto``, and then orders from every client."""
 IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, FLIP_OK_KEY = "image-shape", "num-classes", "flip-ok"

@@ -73,3 +73,12 @@ def split_backbone(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     raise ConfigError(
         f"a {type(model).__name__} can not be told apart into backbone and head: use a BackboneClassifier"
     )
+
+
+def count_features(backbone: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Return how many features a backbone makes of an image; its mode is training afterwards."""
+    backbone.eval()  # so that one image counts in no statistic
+    with torch.no_grad():
+        num_features = int(backbone(torch.zeros(1, *image_shape)).shape[1])
+    backbone.train()
+    return num_features

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from fedcomp.errors import DataError
 from fedcomp.models.backbone import BackboneClassifier
 from fedcomp.models.parts import ModelParts, freeze
+from fedcomp.models.pretraining import pretraining_network
 from fedcomp.models.registry import build_model
 from fedcomp.models.simsiam import SimSiamNetwork
 from fedcomp.models.weights import get_weights, set_weights
@@ -44,7 +45,7 @@ class PartialModel:
         seed: int,
         frozen: str = "",
         local: str = "",
-        is_pretraining: bool = False,
+        pretraining: str = "",
     ) -> Self:
         """Build a model and sort its tensors.
 
@@ -55,14 +56,15 @@ class PartialModel:
             seed: See there.
             frozen: Patterns, see `ModelParts.of`.
             local: Patterns, see there.
-            is_pretraining: Whether the model's head gives way to SimSiam's projector and predictor.
+            pretraining: The objective whose own layers take the place of the head, see `pretraining_network`; empty
+                for a classifier.
 
         Raises:
             ConfigError: There is no such model, or a pattern is wrong.
         """
         module = build_model(name, image_shape=image_shape, num_classes=num_classes, seed=seed)
-        if is_pretraining:
-            module = SimSiamNetwork.around(module, image_shape, seed=seed)
+        if pretraining:
+            module = pretraining_network(pretraining, module, image_shape, seed=seed)
         parts = ModelParts.of(module, frozen=frozen, local=local)
         freeze(module, parts.frozen)
         fingerprint = fingerprint_model(get_weights(module, parts.frozen)) if parts.frozen else 0

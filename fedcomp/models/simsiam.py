@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import nn
 
-from fedcomp.models.backbone import split_backbone
-from fedcomp.seeding import derive_seed
+from fedcomp.models.backbone import count_features, split_backbone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,20 +57,14 @@ class SimSiamNetwork(nn.Module):
         )
 
     @classmethod
-    def around(cls, model: nn.Module, image_shape: tuple[int, int, int], *, seed: int) -> Self:
-        """Take a classifier's backbone, the very module, and draw the rest from `seed`.
+    def around(cls, model: nn.Module, image_shape: tuple[int, int, int]) -> Self:
+        """Take a classifier's backbone, the very module, and draw the rest.
 
         Raises:
             ConfigError: The model has no backbone that could be told apart.
         """
         backbone, _ = split_backbone(model)
-        backbone.eval()
-        with torch.no_grad():
-            num_features = backbone(torch.zeros(1, *image_shape)).shape[1]
-        backbone.train()
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(derive_seed(seed, "simsiam"))
-            return cls(backbone, num_features)
+        return cls(backbone, count_features(backbone, image_shape))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return ``stack(z, p)``."""

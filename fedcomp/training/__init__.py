@@ -10,10 +10,12 @@ from fedcomp.training.objectives import (
     Objective,
     ObjectiveSettings,
     Received,
+    Rotation,
     SimSiam,
     Step,
     make_objective,
     output_spread,
+    turn,
 )
 from fedcomp.training.pseudo_labels import PseudoLabels
 from fedcomp.training.regularizers import Dynamic, Proximal, Regularizer
@@ -34,6 +36,7 @@ __all__ = [
     "PseudoLabels",
     "Received",
     "Regularizer",
+    "Rotation",
     "SimSiam",
     "Step",
     "StrongPolicy",
@@ -56,6 +59,7 @@ __all__ = [
     "to_images",
     "train_locally",
     "train_on_batches",
+    "turn",
     "untracked_statistics",
     "weak_augment",
 ]

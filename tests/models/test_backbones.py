@@ -9,9 +9,17 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from fedcomp import config
 from fedcomp.data import load_dataset
 from fedcomp.errors import ConfigError
-from fedcomp.models import BackboneClassifier, PartialModel, SimSiamNetwork, build_model, split_backbone
+from fedcomp.models import (
+    PRETRAINING,
+    BackboneClassifier,
+    PartialModel,
+    build_model,
+    pretraining_network,
+    split_backbone,
+)
 from fedcomp.models.inverted_residual import SameConv2d
 from fedcomp.training import predict_logits
 
@@ -123,15 +131,26 @@ def test_networks_of_libraries(monkeypatch):
         assert model(torch.rand(2, 1, 8, 8)).shape == (2, 10)
 
 
-def test_simsiam_takes_the_backbone_and_draws_the_rest():
+@pytest.mark.parametrize(("objective", "shape"), [("simsiam", (3, 2, 128)), ("rotation", (3, 4))])
+def test_pretraining_takes_the_backbone_and_draws_the_rest(objective, shape):
     model = build("cnn-gn", (1, 8, 8))
-    network = SimSiamNetwork.around(model, (1, 8, 8), seed=0)
+    network = pretraining_network(objective, model, (1, 8, 8), seed=0)
     assert network.backbone[0] is model[0]
-    assert network(torch.rand(3, 1, 8, 8)).shape[:2] == (3, 2)
+    assert network(torch.rand(3, 1, 8, 8)).shape == shape
     with pytest.raises(ConfigError, match="can not be told apart"):
-        SimSiamNetwork.around(nn.Linear(2, 2), (1, 8, 8), seed=0)
+        pretraining_network(objective, nn.Linear(2, 2), (1, 8, 8), seed=0)
     first, same = (
-        PartialModel.build("cnn-gn", image_shape=(1, 8, 8), num_classes=3, seed=5, is_pretraining=True).shared_weights()
+        PartialModel.build("cnn-gn", image_shape=(1, 8, 8), num_classes=3, seed=5, pretraining=objective)
         for _ in range(2)
     )
-    assert all((first[name] == same[name]).all() for name in first)
+    weights = first.shared_weights()
+    assert all((values == same.shared_weights()[name]).all() for name, values in weights.items())
+
+
+def test_every_objective_that_pretrains_has_a_network():
+    assert set(PRETRAINING) == set(config.PRETRAINING)
+
+
+def test_only_square_images_are_turned():
+    with pytest.raises(ConfigError, match="found 8 x 6, expected a square"):
+        pretraining_network("rotation", build("cnn-gn", (1, 8, 6)), (1, 8, 6), seed=0)

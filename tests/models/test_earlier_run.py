@@ -5,7 +5,14 @@ import torch
 
 from fedcomp.errors import ConfigError, DataError
 from fedcomp.files import pack_tensors
-from fedcomp.models import BackboneClassifier, SimSiamNetwork, build_model, get_weights, split_backbone
+from fedcomp.models import (
+    PRETRAINING,
+    BackboneClassifier,
+    build_model,
+    get_weights,
+    pretraining_network,
+    split_backbone,
+)
 
 SHAPE = (1, 8, 8)
 
@@ -22,10 +29,10 @@ def save_run(folder, name, weights):
 
 
 @pytest.mark.parametrize("name", ["perceptron", "cnn-gn", "mobilenet-v2(width=0.25, side=32)"])
-@pytest.mark.parametrize("is_pretraining", [False, True])
-def test_the_backbone_is_the_runs_and_the_head_is_the_seeds(tmp_path, name, is_pretraining):
+@pytest.mark.parametrize("objective", ["", *PRETRAINING])
+def test_the_backbone_is_the_runs_and_the_head_is_the_seeds(tmp_path, name, objective):
     trained = build(name, seed=1).eval()
-    saved = SimSiamNetwork.around(trained, SHAPE, seed=1).eval() if is_pretraining else trained
+    saved = pretraining_network(objective, trained, SHAPE, seed=1).eval() if objective else trained
     folder = save_run(tmp_path / "earlier", name, get_weights(saved))
     first, same, other = (build(f"run:{folder}", num_classes=3, seed=seed).eval() for seed in (0, 0, 2))
     assert isinstance(first, BackboneClassifier)

@@ -9,6 +9,7 @@ from fedcomp.config import AUTO
 from fedcomp.errors import ConfigError
 from fedcomp.training.augmentation import MIXES
 from fedcomp.training.objectives.pseudo_labelling import PseudoLabelling
+from fedcomp.training.objectives.rotation import Rotation
 from fedcomp.training.objectives.simsiam import SimSiam
 from fedcomp.training.objectives.supervised import Supervised
 from fedcomp.training.objectives.thresholds import AdaptiveThreshold, FixedThreshold
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from fedcomp.training.objectives.objective import Objective
     from fedcomp.training.objectives.thresholds import Threshold
     from fedcomp.training.views import Views
-
-SUPERVISED, SIMSIAM = "supervised", "simsiam"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,11 @@ def make_objective(settings: ObjectiveSettings, views: Views, num_classes: int) 
         mix=_mix(settings.mixing),
         mix_alpha=settings.mix_alpha,
     )
-    without_guesses: dict[str, Objective] = {SUPERVISED: supervised, SIMSIAM: SimSiam(views.strong)}
+    without_guesses: dict[str, Objective] = {
+        "supervised": supervised,
+        "simsiam": SimSiam(views.strong),
+        "rotation": Rotation(views.weak),
+    }
     if settings.objective in without_guesses:
         return without_guesses[settings.objective]
     if settings.objective not in PRESETS:
