@@ -36,11 +36,16 @@ LABELS_ONLY = "labels-only"
 """The method in which the server trains on its labels as it does in the run, and no client on anything."""
 
 
+_PRETRAINING = "pretraining"
+"""The method of a run that other runs go on from."""
+
+
 class Table(NamedTuple):
     """Methods that are compared with each other.
 
     Args:
-        config: Name of their configuration file.
+        config: Name of their configuration file. Where its model goes on from ``run:FOLDER/NAME``, the configuration
+            NAME is run before it, with the same seed.
         methods: What each changes in it.
     """
 
@@ -53,6 +58,9 @@ _NO_SERVER = ("labels-at=clients", "server-labels=0", "fine-tune-epochs=0", "wei
 _FIXED, _ADAPTIVE = ("threshold=fixed",), ("threshold=adaptive", "threshold-decay=1.0")
 # Without labels at the server, as many of them are spread over the clients: 1,000 of 57,000 images.
 _SPREAD = (*_NO_SERVER, "label-fraction=0.0175")
+# Without pretraining, as many rounds are spent on labels.
+_NO_PRETRAINING = ("num-server-rounds=210",)
+_PLAIN = ("model=resnet8-gn", "frozen=")
 
 TABLES: Mapping[str, Table] = {
     "server-1000": Table("fashion-server-1000", {"thin": (), LABELS_ONLY: ()}),
@@ -64,8 +72,10 @@ TABLES: Mapping[str, Table] = {
         "fashion-two-classes",
         {
             "thin": (),
-            "supervised": ("objective=supervised", "pseudo-labels=auto", "threshold=auto"),
-            "fixmatch": (_LIVE, "threshold=fixed"),
+            "guesses": ("objective=fixmatch", _BROADCAST, *_ADAPTIVE),
+            "fixed-head": ("model=simplex:resnet8-gn", *_NO_PRETRAINING),
+            "supervised": (*_PLAIN, *_NO_PRETRAINING),
+            "fixmatch": (*_PLAIN, *_NO_PRETRAINING, "objective=fixmatch", _LIVE, *_FIXED),
         },
     ),
     "ablation": Table(
@@ -121,6 +131,9 @@ def run_one(
     config, methods = TABLES[table]
     overrides = [*methods[method], *extra]
     folder = grid.folder(config, _folder_name(grid, table, method), seed)
+    if earlier := _earlier(grid, table, method):
+        grid.run(earlier.config, _PRETRAINING, seed, extra, num_workers=num_workers)
+        overrides.append(f"model={earlier.prefix}{grid.folder(earlier.config, _PRETRAINING, seed)}")
     if method != LABELS_ONLY:
         grid.run(config, _folder_name(grid, table, method), seed, overrides, num_workers=num_workers)
     elif not (folder / "summary.json").is_file():
@@ -129,18 +142,20 @@ def run_one(
 
 
 def rows(grid: GridOfRuns) -> Iterator[dict[str, Any]]:
-    """Yield a row for each finished run; pseudo-labels are means of the last ten rounds."""
+    """Yield a row for each finished run, its bytes with those of pretraining; pseudo-labels are means of ten rounds."""
     for table, (config, methods) in TABLES.items():
         for method in methods:
+            earlier = _earlier(grid, table, method)
+            pretraining = {s["seed"]: s for _, s in grid.finished(earlier.config, _PRETRAINING)} if earlier else {}
             for folder, summary in grid.finished(config, _folder_name(grid, table, method)):
+                stages = [summary, *([pretraining[summary["seed"]]] if earlier else [])]
                 yield {
                     "table": table,
                     "method": method,
                     "seed": summary["seed"],
                     "codec": summary["codec"],
                     "accuracy_last10": summary["accuracy_last10"],
-                    "uplink_bytes": summary["uplink_bytes"],
-                    "dense_uplink_bytes": summary["dense_uplink_bytes"],
+                    **{key: sum(s[key] for s in stages) for key in ("uplink_bytes", "dense_uplink_bytes")},
                     **_pseudo_labels(folder),
                 }
 
@@ -173,6 +188,20 @@ def _folder_name(grid: GridOfRuns, table: str, method: str) -> str:
         if other_config == config and name != LABELS_ONLY and grid.config(config, changes) == asked
     )
     return next(same)
+
+
+class _Earlier(NamedTuple):
+    """The run that another one goes on from: its configuration, and what the model's name is before its folder."""
+
+    config: str
+    prefix: str
+
+
+def _earlier(grid: GridOfRuns, table: str, method: str) -> _Earlier | None:
+    """Return what the method goes on from, None if it begins with a new model."""
+    config, methods = TABLES[table]
+    form, is_run, folder = grid.config(config, methods[method]).model.partition("run:")
+    return _Earlier(Path(folder).name, form + is_run) if is_run else None
 
 
 def _pseudo_labels(folder: Path) -> dict[str, float]:
