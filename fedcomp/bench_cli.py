@@ -106,10 +106,16 @@ def bench_context(
 ) -> None:
     """What it saves that both ends know how the model has moved, on the sparse updates of a real training.
 
-    Positions against what independent ones take, against pcodec on gaps and against NNCodec, if that is installed; and
-    the time of `ultra` with the same knowledge.
+    Positions against what independent ones take, against pcodec on gaps and against NNCodec, if that is installed; what
+    each signal saves alone; and the time of `ultra` with the same knowledge.
     """
-    from fedcomp.benchmarks.context import DENSITIES, MEASURED_ROUNDS, benchmark_context, check_context
+    from fedcomp.benchmarks.context import (
+        DENSITIES,
+        MEASURED_ROUNDS,
+        benchmark_context,
+        check_context,
+        mean_signals,
+    )
     from fedcomp.config import RunConfig
 
     digits = {"name": "digits", "fraction-train": 0.25}
@@ -131,7 +137,7 @@ def bench_context(
         }
         for result in results
     ]
-    for rows in (shown, bars):
+    for rows in (shown, mean_signals(results), bars):
         _print_table(rows)
     if json_:
         _write_json({"context": [asdict(result) for result in results], "bars": bars}, json_)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fedcomp.benchmarks.bars import Bar, at_most
 from fedcomp.benchmarks.peers import deep_cabac_of_signs
+from fedcomp.benchmarks.signals import bytes_by_signal
 from fedcomp.benchmarks.updates import draw_clients, training_updates
 from fedcomp.codecs import CodingContext, decode_update, parse_codec
 from fedcomp.codecs.entropy import Pcodec
@@ -44,6 +45,7 @@ class ContextResult:
         signs_bytes: With and without.
         over_deep_cabac: Positions and signs over NNCodec's bare streams of the same; None if it is not installed.
         over_temporal: The same with its temporal context, given where weights have moved most.
+        signals_over_bound: The positions' bytes over n h(p) with one signal at a time, see `bytes_by_signal`.
         known_bytes: Of the same update as `ultra` with the models.
         known_encode_ms: To encode that.
         known_decode_ms: To decode it.
@@ -58,6 +60,7 @@ class ContextResult:
     signs_bytes: int
     over_deep_cabac: float | None
     over_temporal: float | None
+    signals_over_bound: dict[str, float]
     known_bytes: int
     known_encode_ms: float
     known_decode_ms: float
@@ -92,6 +95,15 @@ def check_context(results: Sequence[ContextResult]) -> list[Bar]:
     return [bar for bar in bars if bar]
 
 
+def mean_signals(results: Sequence[ContextResult]) -> list[dict[str, float]]:
+    """Return a row for each density: `ContextResult.signals_over_bound` in the mean over its updates."""
+    rows = []
+    for density in dict.fromkeys(result.density for result in results):
+        own = [result.signals_over_bound for result in results if result.density == density]
+        rows.append({"density": density, **{name: statistics.fmean(s[name] for s in own) for name in own[0]}})
+    return rows
+
+
 def _of_density(config: RunConfig, density: float, rounds: Sequence[int]) -> Iterator[ContextResult]:
     config = config.model_copy(update={"codec": f"topk(density={density:g}) | ternary"})
     updates = training_updates(config, num_rounds=rounds[-1], draw=lambda number: draw_clients(config, number))
@@ -121,6 +133,8 @@ def _measure(update: TrainedUpdate, codec: str, density: float) -> ContextResult
         },
         moved=subtract_models(update.model, update.initial),
     )
+    moved = flatten_finite(layout.coded, subtract_models(update.model, update.initial))
+    alone = bytes_by_signal(positions, layout.coded.cuts, moved)
     num_bytes, encode_seconds, decode_seconds = _time_ultra(update)
     signs = with_models.ledger.signs
     return ContextResult(
@@ -133,6 +147,7 @@ def _measure(update: TrainedUpdate, codec: str, density: float) -> ContextResult
         signs_bytes=signs,
         over_deep_cabac=(ours + signs) / others[0] if others else None,
         over_temporal=(ours + signs) / others[1] if others else None,
+        signals_over_bound={name: size / bound for name, size in alone.items()},
         known_bytes=num_bytes,
         known_encode_ms=1000 * encode_seconds,
         known_decode_ms=1000 * decode_seconds,
