@@ -101,6 +101,6 @@ def test_context_bench_measures_what_knowing_the_models_saves(tmp_path, capsys):
     assert all(row["over_bound"] < 1.2 and row["known_bytes"] > 0 for row in written["context"])
     signals = written["context"][0]["signals_over_bound"]
     assert signals.keys() == {"all", "own", "lines", "learned", "none"}
-    assert signals["all"] < min(signals["learned"], signals["none"])
+    assert max(signals["all"], signals["learned"]) < signals["none"]
     assert {bar["what"] for bar in written["bars"]} >= {"top 1.00%, over bound", "top 1.00%, over gaps"}
     assert "is met" in capsys.readouterr().out
