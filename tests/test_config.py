@@ -87,6 +87,8 @@ def test_every_field_is_described():
         ({"frozen": "0.*", "static-batch-norm": True}, "measures all layers anew, frozen ones too"),
         ({"objective": "simsiam", "server-labels": 50}, "simsiam trains no classifier"),
         ({"objective": "simsiam", "teacher": "none"}, "simsiam is measured by a linear probe at the server"),
+        ({"objective": "rotation"}, "rotation trains no classifier: set teacher none"),
+        ({"objective": "rotation", "teacher": "none", "keep-clients": True}, "or objectives that pretrain"),
         ({"network": "lte", "dropout": 1.0}, "dropout is 1.0.*less than 1"),
     ],
 )
@@ -115,6 +117,8 @@ def test_all_impossible_pairs_are_named_at_once():
         {"label-fraction": 1.0, "labels-at": "server", "server-labels": 10, "fine-tune-epochs": 1},
         {"objective": "supervised", "server-labels": 10, "fine-tune-epochs": 1},
         {"teacher": "none", "proxy-size": 0, "validation-size": 0},
+        {"teacher": "none", "objective": "rotation", "label-fraction": 1.0},
+        {"teacher": "none", "objective": "rotation", "labels-at": "server"},
         {"num-clients": 3, "fraction-train": 0.34, "min-replies": 1},
         {"codec": "none"},
         {"downlink": "none", "downlink-cache-bytes": 0, "shared-initial": False},

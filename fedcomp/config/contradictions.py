@@ -48,13 +48,18 @@ def contradictions(config: RunConfig) -> Iterator[str]:
             config.keep_clients and bool(config.local_layers or config.pretraining)
         ),
         f"objective {config.objective} needs unlabelled images, but label-fraction is 1: set it to supervised": (
-            config.objective != "supervised" and config.label_fraction == 1 and config.labels_at == "clients"
+            config.objective != "supervised"
+            and not config.pretraining
+            and config.label_fraction == 1
+            and config.labels_at == "clients"
         ),
         "objective supervised needs labels at the clients, but labels-at is server: set another objective": (
             config.objective == "supervised" and config.labels_at == "server"
         ),
         "labels-at server needs server-labels and fine-tune-epochs above 0": (
-            config.labels_at == "server" and not (config.server_labels and config.fine_tune_epochs)
+            config.labels_at == "server"
+            and not config.pretraining
+            and not (config.server_labels and config.fine_tune_epochs)
         ),
         "server-labels and fine-tune-epochs need each other: set both, or leave both at 0": (
             not config.pretraining and bool(config.server_labels) != bool(config.fine_tune_epochs)
