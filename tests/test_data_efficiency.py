@@ -7,7 +7,7 @@ import pytest
 
 from fedcomp.config import RunConfig
 from fedcomp.simulation.grid_of_runs import GridOfRuns
-from simulations.data_efficiency import LABELS_ONLY, TABLES, report, run_one, train_on_labels_only
+from simulations.data_efficiency import LABELS_ONLY, TABLES, report, rows, run_one, train_on_labels_only
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 METHODS = [(table, method) for table, (_, methods) in TABLES.items() for method in methods]
@@ -31,12 +31,12 @@ def write_run(folder, accuracy, uplink_bytes=10, rows=()):
 
 def test_finished_runs_become_rows_and_tables_share_them(tmp_path, capsys):
     grid = GridOfRuns(tmp_path / "runs", CONFIGS)
-    rows = [
+    measured = [
         {"round": n, "uplink_bytes": 1, "downlink_bytes": 1, "pseudo_coverage": 0.5, "pseudo_accuracy": 0.9}
         for n in (1, 2)
     ]
     for seed, accuracy in enumerate((0.86, 0.88)):
-        write_run(grid.folder("fashion-server-1000", "server-1000-thin", seed), accuracy, rows=rows)
+        write_run(grid.folder("fashion-server-1000", "server-1000-thin", seed), accuracy, rows=measured)
     write_run(grid.folder("fashion-server-1000", f"server-1000-{LABELS_ONLY}", 0), 0.8, uplink_bytes=0)
     report(grid, tmp_path)
     told = capsys.readouterr().out
@@ -49,6 +49,21 @@ def test_finished_runs_become_rows_and_tables_share_them(tmp_path, capsys):
         ("compression", "thin"),
     }
     assert "two-classes" not in told
+
+
+def test_what_a_method_goes_on_from_is_run_before_it_and_its_bytes_count(tmp_path):
+    grid = GridOfRuns(tmp_path, CONFIGS)
+    small = ["dataset=digits", "num-clients=4", "fraction-train=0.5", "num-server-rounds=1", "validation-size=100"]
+    run_one(grid, "two-classes", "thin", 0, 0, small)
+    (first, pretrained), (second, summary) = (
+        next(iter(grid.finished(*names)))
+        for names in (("fashion-rotation", "pretraining"), ("fashion-two-classes", "two-classes-thin"))
+    )
+    assert f"simplex:run:{first}" in (second / "config.toml").read_text()
+    (row,) = rows(grid)
+    assert row["uplink_bytes"] == pretrained["uplink_bytes"] + summary["uplink_bytes"]
+    assert row["dense_uplink_bytes"] == pretrained["dense_uplink_bytes"] + summary["dense_uplink_bytes"]
+    assert row["accuracy_last10"] == summary["accuracy_last10"]
 
 
 def test_labels_only_is_a_finished_run_that_is_not_done_again(tmp_path):
