@@ -107,7 +107,7 @@ def bench_context(
     """What it saves that both ends know how the model has moved, on the sparse updates of a real training.
 
     Positions against what independent ones take, against pcodec on gaps and against NNCodec, if that is installed; what
-    each signal saves alone; and the time of `ultra` with the same knowledge.
+    they take by one signal at a time; and the time of `ultra` with the same knowledge.
     """
     from fedcomp.benchmarks.context import (
         DENSITIES,

@@ -6,7 +6,8 @@
     python -m simulations.data_efficiency report --out RUNS
     python -m simulations.data_efficiency run --out TUNING --set evaluate-on=validation fine-tune-learning-rate=0.05
 
-Finished runs are rows and are not done again, and one that was broken off goes on after its last round.
+Finished runs are rows and are not done again, and one that was broken off goes on after its last round. What `--set`
+changes is changed in pretraining, too, but for the objective, the model and what is frozen of it.
 `docs/data-efficiency.md` tells what came out. Hyperparameters are chosen by the third line, never on the test set.
 """
 
@@ -38,6 +39,9 @@ LABELS_ONLY = "labels-only"
 
 _PRETRAINING = "pretraining"
 """The method of a run that other runs go on from."""
+_OF_ONE_RUN = {"objective", "model", "frozen"}
+"""Keys that mean something else in what is run before."""
+_log = logging.getLogger(__name__)
 
 
 class Table(NamedTuple):
@@ -131,9 +135,10 @@ def run_one(
     config, methods = TABLES[table]
     overrides = [*methods[method], *extra]
     folder = grid.folder(config, _folder_name(grid, table, method), seed)
-    if earlier := _earlier(grid, table, method):
-        grid.run(earlier.config, _PRETRAINING, seed, extra, num_workers=num_workers)
-        overrides.append(f"model={earlier.prefix}{grid.folder(earlier.config, _PRETRAINING, seed)}")
+    if earlier := _earlier(grid.config(config, overrides)):
+        shared = [change for change in extra if change.partition("=")[0] not in _OF_ONE_RUN]
+        grid.run(earlier.config, _PRETRAINING, seed, shared, num_workers=num_workers)
+        overrides.append(f"model={earlier.prefix}{grid.folder(earlier.config, _PRETRAINING, seed).resolve()}")
     if method != LABELS_ONLY:
         grid.run(config, _folder_name(grid, table, method), seed, overrides, num_workers=num_workers)
     elif not (folder / "summary.json").is_file():
@@ -145,9 +150,12 @@ def rows(grid: GridOfRuns) -> Iterator[dict[str, Any]]:
     """Yield a row for each finished run, its bytes with those of pretraining; pseudo-labels are means of ten rounds."""
     for table, (config, methods) in TABLES.items():
         for method in methods:
-            earlier = _earlier(grid, table, method)
+            earlier = _earlier(grid.config(config, methods[method]))
             pretraining = {s["seed"]: s for _, s in grid.finished(earlier.config, _PRETRAINING)} if earlier else {}
             for folder, summary in grid.finished(config, _folder_name(grid, table, method)):
+                if earlier and summary["seed"] not in pretraining:
+                    _log.warning("%s is left out: what it went on from is not in %s", folder, grid.out / earlier.config)
+                    continue
                 stages = [summary, *([pretraining[summary["seed"]]] if earlier else [])]
                 yield {
                     "table": table,
@@ -197,10 +205,9 @@ class _Earlier(NamedTuple):
     prefix: str
 
 
-def _earlier(grid: GridOfRuns, table: str, method: str) -> _Earlier | None:
-    """Return what the method goes on from, None if it begins with a new model."""
-    config, methods = TABLES[table]
-    form, is_run, folder = grid.config(config, methods[method]).model.partition("run:")
+def _earlier(config: RunConfig) -> _Earlier | None:
+    """Return what a run goes on from, None if it begins with a new model."""
+    form, is_run, folder = config.model.partition("run:")
     return _Earlier(Path(folder).name, form + is_run) if is_run else None
 
 

@@ -64,6 +64,8 @@ def test_what_a_method_goes_on_from_is_run_before_it_and_its_bytes_count(tmp_pat
     assert row["uplink_bytes"] == pretrained["uplink_bytes"] + summary["uplink_bytes"]
     assert row["dense_uplink_bytes"] == pretrained["dense_uplink_bytes"] + summary["dense_uplink_bytes"]
     assert row["accuracy_last10"] == summary["accuracy_last10"]
+    (first / "summary.json").unlink()
+    assert not list(rows(grid))
 
 
 def test_labels_only_is_a_finished_run_that_is_not_done_again(tmp_path):

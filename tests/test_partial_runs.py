@@ -15,9 +15,10 @@ from clients.features import remembered_features
 from clients.personal import personal_metrics
 from fedcomp.config import RunConfig
 from fedcomp.data import hold_out_own, load_dataset, split_labelled
-from fedcomp.errors import RunError
+from fedcomp.errors import RunError, UsageError
 from fedcomp.models import BackboneClassifier, build_model, get_weights
 from fedcomp.simulation.experiment import simulate
+from fedcomp.student import FinishedRun
 from fedcomp.training import train_locally
 from server.measuring import global_model
 from server.personal import PersonalAccuracy
@@ -131,6 +132,12 @@ def test_rotation_needs_no_label_at_all_and_learns(tmp_path):
     assert rows[-1]["turn_accuracy"] > 0.5
     assert summary.get("accuracy") is None
     assert model["head.weight"].shape[0] == 4
+
+
+def test_a_pretrained_run_is_no_classifier(tmp_path):
+    run(tmp_path / "run", objective="rotation", num_server_rounds=1)
+    with pytest.raises(UsageError, match=f"rotation trained no classifier; go on with model=run:{tmp_path / 'run'}"):
+        FinishedRun.read(tmp_path / "run")
 
 
 def test_rotation_is_probed_too_where_the_server_has_labels(tmp_path):

@@ -29,4 +29,6 @@ def test_a_mask_is_cheap_by_the_signal_that_it_was_drawn_by(signal):
     if signal == "own":
         assert sizes["lines"] > 0.95 * sizes["none"]  # cells of no row or column more than others
         assert sizes["learned"] > 0.95 * sizes["none"]
+    else:
+        assert sizes["lines"] < sizes["learned"] < sizes["none"]  # what is known before need not be found
     assert sizes["all"] < 0.75 * sizes["none"]

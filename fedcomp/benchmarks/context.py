@@ -126,15 +126,15 @@ def _measure(update: TrainedUpdate, codec: str, density: float) -> ContextResult
     bound = -sent.size * (share * np.log2(share) + (1 - share) * np.log2(1 - share)) / 8
     gaps = len(Pcodec().encode(positions_to_gaps(positions)))
     ours = with_models.ledger.positions + with_models.ledger.activity
+    movement = subtract_models(update.model, update.initial)
     others = deep_cabac_of_signs(
         {
             name: np.sign(values)
             for name, values in decode_update(without.frame, spec, context=blind).to_delta().items()
         },
-        moved=subtract_models(update.model, update.initial),
+        moved=movement,
     )
-    moved = flatten_finite(layout.coded, subtract_models(update.model, update.initial))
-    alone = bytes_by_signal(positions, layout.coded.cuts, moved)
+    alone = bytes_by_signal(positions, layout.coded.cuts, flatten_finite(layout.coded, movement))
     num_bytes, encode_seconds, decode_seconds = _time_ultra(update)
     signs = with_models.ledger.signs
     return ContextResult(

@@ -1,4 +1,4 @@
-"""What each signal that positions are coded by is worth alone: the others are taken out of the data."""
+"""What positions take by one signal at a time: the others are taken out of the data."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def bytes_by_signal(positions: NDArray, cuts: Cuts, moved: NDArray) -> dict[str,
         moved: How far each coordinate has moved, float32.
 
     Returns:
-        Bytes by what is left: ``all``; ``own`` movement of a cell alone (cells are shuffled in their matrix, and their
-        movement with them); ``lines``, the movement of its row and its column alone; ``learned``, rows and columns as
-        they are found to be while they are coded, without any movement; ``none``, how many there are in each tensor.
+        Bytes by what is left. ``all``; ``own``, each cell's movement (cells are shuffled in their matrix, and their
+        movement with them); ``learned``, rows and columns as they are found to be while they are coded, without any
+        movement; ``lines``, that and the mean movement of rows and columns; ``none``, how many are in each tensor.
     """
     selected = np.zeros(moved.size, bool)
     selected[positions] = True
@@ -51,13 +51,17 @@ def _shuffled_in_matrices(cuts: Cuts) -> NDArray:
 def _of_lines(moved: NDArray, cuts: Cuts) -> NDArray:
     """Return what rows and columns say of each cell's movement: the product of their means, over that of all."""
     expected = np.empty_like(moved)
-    for matrix in cuts.matrices:
+    for matrix in filter(_has_cells, cuts.matrices):
         expected[matrix.where] = _product_of_means(moved[matrix.where], matrix)
     return expected
 
 
+def _has_cells(matrix: Matrix) -> bool:
+    return matrix.rows * matrix.columns > 0
+
+
 def _product_of_means(moved: NDArray, matrix: Matrix) -> NDArray:
-    cells = np.abs(moved).reshape(matrix.rows, matrix.columns)
+    cells = np.abs(moved, dtype=np.float64).reshape(matrix.rows, matrix.columns)
     rows, columns = cells.mean(axis=1, keepdims=True), cells.mean(axis=0, keepdims=True)
-    expected: NDArray = (rows * columns / max(float(cells.mean()), np.finfo(np.float32).tiny)).ravel()
+    expected: NDArray = (rows * columns / max(float(cells.mean()), np.finfo(np.float64).tiny)).ravel()
     return expected

@@ -25,9 +25,12 @@ def contradictions(config: RunConfig) -> Iterator[str]:
         "strategy feddyn has a pull towards the global model of its own: set proximal-mu to 0": (
             config.proximal_mu and config.strategy == "feddyn"
         ),
-        f"objective {config.objective} trains no classifier: set teacher none, fine-tune-epochs 0, no local-layers": (
-            bool(config.pretraining)
-            and (config.teacher != "none" or bool(config.local_layers or config.fine_tune_epochs))
+        f"objective {config.objective} trains no classifier: no teacher, fusion, server training or local-layers": (
+            config.pretraining
+            and (
+                config.teacher != "none"
+                or bool(config.fusion_every or config.fine_tune_epochs or config.warm_up_epochs or config.local_layers)
+            )
         ),
         "objective simsiam is measured by a linear probe at the server: set server-labels": (
             config.objective == "simsiam" and not config.server_labels
@@ -65,8 +68,8 @@ def contradictions(config: RunConfig) -> Iterator[str]:
             not config.pretraining and bool(config.server_labels) != bool(config.fine_tune_epochs)
         ),
         "warm-up-epochs needs server-labels to train on": config.warm_up_epochs and not config.server_labels,
-        "objective supervised has no pseudo-labels, threshold, mixtures of guesses, fairness-weight or weight-by": (
-            config.objective == "supervised"
+        f"objective {config.objective} guesses nothing: no pseudo-labels, thresholds, mixtures, fairness, weight-by": (
+            (config.objective == "supervised" or bool(config.pretraining))
             and (
                 {config.pseudo_labels, config.threshold, config.learned_view} != {AUTO}
                 or config.pseudo_mixing != "none"

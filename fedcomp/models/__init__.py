@@ -4,7 +4,7 @@ from fedcomp.models.backbone import BackboneClassifier, split_backbone
 from fedcomp.models.narrow import narrow_to
 from fedcomp.models.partial import PartialModel
 from fedcomp.models.parts import ModelParts, freeze, matching_names, training_mode
-from fedcomp.models.pretraining import PRETRAINING, pretraining_network
+from fedcomp.models.pretraining import PRETRAINING_NETWORKS, pretraining_network
 from fedcomp.models.registry import MODELS, build_model
 from fedcomp.models.rotation import QUARTER_TURNS
 from fedcomp.models.simsiam import SimSiamNetwork
@@ -12,7 +12,7 @@ from fedcomp.models.weights import get_weights, set_weights
 
 __all__ = [
     "MODELS",
-    "PRETRAINING",
+    "PRETRAINING_NETWORKS",
     "QUARTER_TURNS",
     "BackboneClassifier",
     "ModelParts",

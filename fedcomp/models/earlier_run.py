@@ -25,7 +25,7 @@ def earlier_run_builder(
 ) -> Callable[..., nn.Module] | None:
     """Return the builder of ``run:FOLDER``; None if the name is not of this form.
 
-    What it builds is a `BackboneClassifier`: the backbone of the folder's model, SimSiam's or a classifier's, with the
+    What it builds is a `BackboneClassifier`: the backbone of the folder's model, pretrained or a classifier's, with the
     weights that the run ended with, and a new linear head.
 
     Args:
@@ -56,7 +56,7 @@ def _build(
     if not isinstance(head, nn.Linear):
         raise ConfigError(f"the model of {folder} ends in a {type(head).__name__}, expected a linear layer")
     learned = {
-        # A Sequential's backbone has no prefix, one of SimSiam or of a BackboneClassifier has.
+        # A Sequential's backbone has no prefix, a pretrained one or that of a BackboneClassifier has.
         name.removeprefix("backbone."): values
         for name, values in read_tensors(folder / "model.safetensors").items()
     }

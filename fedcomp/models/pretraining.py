@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-PRETRAINING: Mapping[str, Callable[[nn.Module, tuple[int, int, int]], nn.Module]] = {
+PRETRAINING_NETWORKS: Mapping[str, Callable[[nn.Module, tuple[int, int, int]], nn.Module]] = {
     "simsiam": SimSiamNetwork.around,
     "rotation": rotation_network,
 }
@@ -26,7 +26,7 @@ def pretraining_network(objective: str, model: nn.Module, image_shape: tuple[int
     """Put an objective's own layers on a classifier's backbone, the very module; tensors are ``backbone.*`` and others.
 
     Args:
-        objective: A name of `PRETRAINING`.
+        objective: A name of `PRETRAINING_NETWORKS`.
         model: The classifier; its head is left out.
         image_shape: Channels, height, width.
         seed: The new layers are drawn from it; the global random state is left as it was.
@@ -36,4 +36,4 @@ def pretraining_network(objective: str, model: nn.Module, image_shape: tuple[int
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, objective))
-        return PRETRAINING[objective](model, image_shape)
+        return PRETRAINING_NETWORKS[objective](model, image_shape)

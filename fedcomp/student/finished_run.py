@@ -62,12 +62,14 @@ class FinishedRun:
             changes: Keys of the run's configuration that shall be others here, kebab-case.
 
         Raises:
-            UsageError: The folder holds no finished run, or a change is wrong.
+            UsageError: The folder holds no finished run of a classifier, or a change is wrong.
             DataError: The model is damaged, or the data set is not what it was.
         """
         summary = _read_summary(folder)
         begun = RunConfig.from_toml(folder / "config.toml").to_mapping()
         config = RunConfig.from_mapping({**begun, **(changes or {})})
+        if config.pretraining:
+            raise UsageError(f"{folder}: {config.objective} trained no classifier; go on with model=run:{folder}")
         train, test = load_dataset(config.dataset, config.data_dir)
         held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
         run = cls(folder, config, summary, _build(config, config.model, test), held_out, test)

@@ -13,7 +13,7 @@ from fedcomp import config
 from fedcomp.data import load_dataset
 from fedcomp.errors import ConfigError
 from fedcomp.models import (
-    PRETRAINING,
+    PRETRAINING_NETWORKS,
     BackboneClassifier,
     PartialModel,
     build_model,
@@ -148,7 +148,7 @@ def test_pretraining_takes_the_backbone_and_draws_the_rest(objective, shape):
 
 
 def test_every_objective_that_pretrains_has_a_network():
-    assert set(PRETRAINING) == set(config.PRETRAINING)
+    assert set(PRETRAINING_NETWORKS) == set(config.PRETRAINING)
 
 
 def test_only_square_images_are_turned():

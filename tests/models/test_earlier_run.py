@@ -6,7 +6,7 @@ import torch
 from fedcomp.errors import ConfigError, DataError
 from fedcomp.files import pack_tensors
 from fedcomp.models import (
-    PRETRAINING,
+    PRETRAINING_NETWORKS,
     BackboneClassifier,
     build_model,
     get_weights,
@@ -29,7 +29,7 @@ def save_run(folder, name, weights):
 
 
 @pytest.mark.parametrize("name", ["perceptron", "cnn-gn", "mobilenet-v2(width=0.25, side=32)"])
-@pytest.mark.parametrize("objective", ["", *PRETRAINING])
+@pytest.mark.parametrize("objective", ["", *PRETRAINING_NETWORKS])
 def test_the_backbone_is_the_runs_and_the_head_is_the_seeds(tmp_path, name, objective):
     trained = build(name, seed=1).eval()
     saved = pretraining_network(objective, trained, SHAPE, seed=1).eval() if objective else trained

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 class Rotation:
     """Cross-entropy of how many quarter turns an image was turned by; no label is looked at.
 
-    All clients have all four answers in equal shares, however skewed their classes are: so they pull the backbone in
-    the same direction.
+    All clients have all four answers in equal shares, however skewed their classes are: no output is one client's.
 
     Args:
         view: How images are shown before they are turned, a weak one.
@@ -65,5 +64,8 @@ def turn(images: Tensor, turns: Tensor) -> Tensor:
     Returns:
         (B, C, S, S).
     """
-    turned = torch.stack([torch.rot90(images, quarters, dims=(2, 3)) for quarters in range(QUARTER_TURNS)])
-    return turned[turns, torch.arange(len(images), device=images.device)]
+    turned = torch.empty_like(images)
+    for quarters in range(QUARTER_TURNS):
+        chosen = turns == quarters
+        turned[chosen] = torch.rot90(images[chosen], quarters, dims=(2, 3))
+    return turned
