@@ -58,7 +58,7 @@ def test_every_field_is_described():
         ({"server-labels": 9}, "server-labels and fine-tune-epochs need each other"),
         ({"objective": "supervised", "pseudo-labels": "live"}, "objective supervised guesses nothing"),
         ({"objective": "supervised", "weight-by": "confident"}, "objective supervised guesses nothing"),
-        ({"objective": "supervised", "pseudo-mixing": "cutmix"}, "guesses nothing: no pseudo-labels, thresholds, mixtures"),
+        ({"objective": "supervised", "pseudo-mixing": "cutmix"}, "no pseudo-labels, thresholds, mixtures"),
         ({"warm-up-epochs": 5}, "warm-up-epochs needs server-labels to train on"),
         ({"evaluate-on": "validation", "validation-size": 0, "teacher": "none"}, "needs validation-size above 0"),
         ({"static-batch-norm": True, "proxy-size": 0, "teacher": "none"}, "set proxy-size or server-labels"),
