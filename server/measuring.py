@@ -120,11 +120,11 @@ class TurnAccuracy:
     """
 
     def __init__(self, model: PartialModel, test: ImageDataset) -> None:
-        self._model, self._test = model, test
+        self._model = model
+        self._turns = torch.arange(len(test)) % QUARTER_TURNS
+        self._turned = turn(torch.from_numpy(test.images), self._turns).numpy()
 
     def measure(self) -> dict[str, float]:
         """Return ``turn_accuracy``, of which chance is 1/4."""
-        images = torch.from_numpy(self._test.images)
-        turns = torch.arange(len(images)) % QUARTER_TURNS
-        logits = predict_logits(self._model.module, turn(images, turns).numpy())
-        return {"turn_accuracy": float((logits.argmax(dim=1) == turns).float().mean())}
+        told = predict_logits(self._model.module, self._turned).argmax(dim=1)
+        return {"turn_accuracy": float((told == self._turns).float().mean())}

@@ -32,16 +32,14 @@ if TYPE_CHECKING:
 
     from fedcomp.types import Model
 
+_log = logging.getLogger(__name__)
 _CONFIGS = Path(__file__).parent.parent / "configs"
 LABELS_ONLY = "labels-only"
 """The method in which the server trains on its labels as it does in the run, and no client on anything."""
-
-
 _PRETRAINING = "pretraining"
 """The method of a run that other runs go on from."""
 _OF_ONE_RUN = {"objective", "model", "frozen"}
 """Keys that mean something else in what is run before."""
-_log = logging.getLogger(__name__)
 
 
 class Table(NamedTuple):
