@@ -8,7 +8,6 @@ from clients.features import keeps_features, remembered_features
 from fedcomp.models import BackboneClassifier
 from fedcomp.training import (
     Batch,
-    Compute,
     LocalSettings,
     ObjectiveSettings,
     image_views,
@@ -38,7 +37,7 @@ def train_model(
     """Train on images, or the head alone on the features that a frozen backbone once made of them."""
     views = image_views(config, data.labelled.flip_ok)
     objective = make_objective(ObjectiveSettings.of(config), views, data.labelled.num_classes)
-    settings = LocalSettings.of(config, Compute(config.precision, config.memory_format), server_round=server_round)
+    settings = LocalSettings.of(config, server_round=server_round)
     network = model.module
     if keeps_features(config, model) and isinstance(network, BackboneClassifier):
         features = remembered_features(network, model.frozen_fingerprint, data.labelled, state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer looks at it
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedcomp.errors import UsageError
+from fedcomp.files import write_json
 
 bench = typer.Typer(help="Benchmarks: both sides in one run, medians and ratios.", no_args_is_help=True)
 
@@ -272,10 +272,8 @@ def bench_server(
 
 
 def _write_json(content: Any, path: Path) -> None:
-    from fedcomp.files import write_atomically
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(content, indent=2).encode())
+    write_json(path, content)
 
 
 @bench.command(name="training", epilog="Example: fedcomp bench training --model resnet8-gn")
@@ -286,13 +284,11 @@ def bench_training(
 ) -> None:
     """Processor time of views and of a step of each objective, on one thread, against the weak view and supervised."""
     from fedcomp.benchmarks.training import benchmark_training
-    from fedcomp.files import write_atomically
 
     results = [asdict(result) for result in benchmark_training(model, turns=turns)]
     _print_table(results)
     if json_:
-        json_.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(json_, json.dumps(results, indent=2).encode())
+        _write_json(results, json_)
 
 
 @bench.command(name="serving", epilog="Example: fedcomp bench serving --clients 50 --seconds 5")
@@ -305,7 +301,6 @@ def bench_serving(
 ) -> None:
     """Latency and memory of a model service, for one client and for many, against calling a model in process."""
     from fedcomp.benchmarks.serving import benchmark_serving, check_serving
-    from fedcomp.files import write_atomically
 
     results = benchmark_serving(clients=clients, models=models, memory_megabytes=memory, duration=seconds)
     tables = {
@@ -329,8 +324,7 @@ def bench_serving(
     for rows in (shown, tables["bars"]):
         _print_table(rows)
     if json_:
-        json_.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(json_, json.dumps(tables, indent=2).encode())
+        _write_json(tables, json_)
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

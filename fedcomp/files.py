@@ -35,6 +35,11 @@ def write_atomically(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
+def write_json(path: Path, content: object) -> None:
+    """Write JSON for people and machines, atomically."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
 def try_lock(file: IO[Any]) -> bool:
     """Lock an open file for this process alone, unless another one has.
 

@@ -15,7 +15,7 @@ from fedcomp.deployment import Registrar
 from fedcomp.deployment.gate import Gate
 from fedcomp.deployment.superlink import COMPLETED, ServerCertificates, SuperLink
 from fedcomp.errors import CredentialError, RunError, UsageError
-from fedcomp.files import try_lock, write_atomically
+from fedcomp.files import try_lock, write_json
 from fedcomp.reporting import Progress, RoundRow
 from fedcomp.reporting.logs import LogSettings
 from fedcomp.reporting.tail import RowTail
@@ -158,7 +158,7 @@ def _add_traffic(folder: Path, superlink: SuperLink) -> None:
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     summary["wire_uplink_bytes"] = sum(run.bytes_in for run in runs)
     summary["wire_downlink_bytes"] = sum(run.bytes_out for run in runs)
-    write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_json(folder / "summary.json", summary)
 
 
 def _metrics(superlink: SuperLink, settings: ServerSettings) -> contextlib.AbstractContextManager[Any]:
@@ -182,9 +182,7 @@ def _begun(config: RunConfig, settings: ServerSettings) -> RunConfig:
     if folder.exists() and not has_begun:
         shutil.rmtree(folder)  # a kill came before the configuration was written: no round was done
     changes: dict[str, Any] = {"out-dir": str(folder), "deployed": True, "resume": has_begun}
-    folders = {"data-dir": config.data_dir, "frame-keys": config.frame_keys}
-    changes |= {key: str(Path(path).absolute()) for key, path in folders.items() if path}  # apps run elsewhere
-    return RunConfig.from_mapping(config.to_mapping() | changes)
+    return RunConfig.from_mapping(config.to_mapping() | changes).with_absolute_paths()  # apps run elsewhere
 
 
 def _wait_for_ghosts(folder: Path) -> None:

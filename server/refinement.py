@@ -10,7 +10,6 @@ from fedcomp.data import label_all
 from fedcomp.seeding import derive_seed
 from fedcomp.student import cubic_sparsity, prune_smallest
 from fedcomp.training import (
-    Compute,
     LocalSettings,
     ObjectiveSettings,
     image_views,
@@ -100,7 +99,7 @@ class Refinement:
         """Train on the labels, in one of a round's parts; return the mean loss."""
         config = self._config
         settings = replace(
-            LocalSettings.of(config, Compute(config.precision, config.memory_format)),
+            LocalSettings.of(config),
             epochs=epochs,
             batch_size=config.fine_tune_batch_size,
             learning_rate=learning_rate,

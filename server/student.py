@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from fedcomp.distillation import GlobalTeacher, features
 from fedcomp.errors import UsageError
+from fedcomp.files import write_json
 from fedcomp.student import (
+    CARD_FILE,
     Lesson,
     StudentSettings,
     export_student,
@@ -75,7 +77,8 @@ def make_student(
         "validation_accuracy": report.best_accuracy,
         "best_epoch": report.best_epoch,
     }
-    num_bytes = save_student(folder, student, card)
+    num_bytes = save_student(folder, student)
+    write_json(folder / CARD_FILE, card)
     stored = copy.deepcopy(student)
     load_student(folder, stored)
     measured = {"student_accuracy": evaluate(stored, test).accuracy, "student_bytes": num_bytes}

@@ -59,7 +59,7 @@ class Teaching:
             return weights
         if ensemble is None or self.proxy is None or not ensemble.num_teachers:
             return weights
-        settings = fusion_settings(config)
+        settings = DistillSettings.of_fusion(config)
         self._model.set_shared(weights)
         module = self._model.module
         with memory_format(module, "channels-last"):
@@ -70,18 +70,6 @@ class Teaching:
     def _teaches_in(self, server_round: int) -> bool:
         is_last = server_round == self._config.num_server_rounds
         return _is_due(self._config.fusion_every, server_round) or (is_last and self._config.teacher == "ensemble")
-
-
-def fusion_settings(config: RunConfig) -> DistillSettings:
-    """Return how a configuration distills clients into their average."""
-    return DistillSettings(
-        epochs=config.fusion_epochs,
-        batch_size=config.distill_batch_size,
-        optimizer=config.distill_optimizer,
-        learning_rate=config.fusion_learning_rate,
-        temperature=config.fusion_temperature,
-        views=config.proxy_views,
-    )
 
 
 def _is_due(every: int, server_round: int) -> bool:

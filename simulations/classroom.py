@@ -20,13 +20,12 @@ from torch.nn import functional as F
 
 from fedcomp.benchmarks.memory import peak_memory
 from fedcomp.config import parse_override
-from fedcomp.distillation import EnsembleTeacher, distill, proxy_images
+from fedcomp.distillation import DistillSettings, EnsembleTeacher, distill, proxy_images
 from fedcomp.files import write_atomically
 from fedcomp.models import get_weights
 from fedcomp.store import Measure, compress
 from fedcomp.student import FinishedRun, Lesson, StudentSettings, export_student, train_student
 from fedcomp.training import evaluate, evaluate_logits, memory_format
-from server.teaching import fusion_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -112,7 +111,7 @@ def fuse(classroom: Classroom) -> Row:
     ensemble = run.ensemble(proxy)
     trials = []
     for rate in FUSION_RATES:
-        model, settings = copy.deepcopy(run.model), replace(fusion_settings(run.config), learning_rate=rate)
+        model, settings = copy.deepcopy(run.model), replace(DistillSettings.of_fusion(run.config), learning_rate=rate)
         with memory_format(model, "channels-last"):
             report = distill(model, ensemble.logits(), proxy, validation, settings, seed=run.config.seed)
         trials.append((report, rate, model))

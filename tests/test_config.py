@@ -187,6 +187,18 @@ def test_overrides_win_and_are_typed(tmp_path):
             RunConfig.from_toml(path, [bad])
 
 
+def test_paths_hold_in_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = RunConfig.from_mapping({"out-dir": "out", "proxy-dir": "/proxy", "frame-keys": "keys"})
+    mapping = config.with_absolute_paths().to_mapping()
+    assert [mapping[key] for key in ("out-dir", "data-dir", "proxy-dir", "frame-keys")] == [
+        str(tmp_path / "out"),
+        "",
+        "/proxy",
+        str(tmp_path / "keys"),
+    ]
+
+
 def test_files_that_are_none(tmp_path):
     for content in (b"seed = ", b"\xff\xfe"):
         (tmp_path / "run.toml").write_bytes(content)

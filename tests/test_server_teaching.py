@@ -14,7 +14,6 @@ from fedcomp.distillation import fit_images
 from fedcomp.errors import ConfigError, UsageError
 from fedcomp.models import PartialModel, build_model, get_weights
 from fedcomp.training import (
-    Compute,
     LocalSettings,
     ObjectiveSettings,
     evaluate,
@@ -57,7 +56,7 @@ def clients(held_out):
     for number in range(3):
         own, client = label_all(held_out.clients.take(np.arange(number * 150, number * 150 + 100))), model()
         objective = make_objective(ObjectiveSettings(objective="supervised"), image_views(CONFIG, False), 10)
-        settings = LocalSettings.of(CONFIG.model_copy(update={"local_epochs": 6}), Compute())
+        settings = LocalSettings.of(CONFIG.model_copy(update={"local_epochs": 6}))
         train_locally(client, own, settings, objective=objective, seed=number)
         trained.append(get_weights(client))
     return trained

@@ -11,7 +11,7 @@ from fedcomp.data import hold_out, load_dataset, partition_labels, split_labelle
 from fedcomp.flower.fold import WeightedMean
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.seeding import derive_rng, derive_seed
-from fedcomp.training import Compute, ImageViews, LocalSettings, ObjectiveSettings, make_objective, train_locally
+from fedcomp.training import ImageViews, LocalSettings, ObjectiveSettings, make_objective, train_locally
 from fedcomp.types import ModelSpec, subtract_models
 
 if TYPE_CHECKING:
@@ -82,11 +82,10 @@ def training_updates(
     initial: Model = get_weights(model)
     weights, clients, residuals = initial, list(_clients(config)), dict[int, "ModelDelta"]()
     spec, codec, feedback = ModelSpec.of(initial), parse_codec(config.codec), ErrorFeedback(config.residual_decay)
-    compute = Compute(config.precision, config.memory_format)
     supervised = ObjectiveSettings(objective="supervised", augment=config.augment)
     objective = make_objective(supervised, ImageViews(train.flip_ok), train.num_classes)
     for server_round in range(1, num_rounds + 1):
-        mean, settings = WeightedMean(weights), LocalSettings.of(config, compute, server_round=server_round)
+        mean, settings = WeightedMean(weights), LocalSettings.of(config, server_round=server_round)
         for client in draw(server_round):
             data = clients[client]
             if data is None:

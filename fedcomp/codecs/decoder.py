@@ -19,7 +19,7 @@ from fedcomp.codecs.sections import decode_positions, decode_signs, decode_value
 from fedcomp.codecs.stage import ArraySpec, Factoring
 from fedcomp.codecs.trainable import Trainable
 from fedcomp.errors import FrameMalformed, InvalidValues, SpecMismatch
-from fedcomp.wire import FrameLimits, SectionKind, read_frame
+from fedcomp.wire import OWN_FRAMES, FrameLimits, SectionKind, read_frame
 
 if TYPE_CHECKING:
     from fedcomp.codecs.context import CodingContext
@@ -104,7 +104,7 @@ def decode_update(
 
 def decode_transformed(data: bytes, spec: ModelSpec) -> NDArray | None:
     """Return what a transform made of an update, from one's own frame; None if there is none, or of another model."""
-    frame = read_frame(data, FrameLimits())
+    frame = read_frame(data, OWN_FRAMES)
     stages = _read_stages(frame.stages)
     if frame.spec != spec.fingerprint or stages.transform is None or stages.num_selected is not None:
         return None

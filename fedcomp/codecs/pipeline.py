@@ -22,9 +22,9 @@ from fedcomp.codecs.warmup import Warmup
 from fedcomp.errors import UsageError, WrongCodec
 from fedcomp.types import ModelSpec
 from fedcomp.wire import (
+    OWN_FRAMES,
     Binding,
     Frame,
-    FrameLimits,
     Section,
     SectionKind,
     StageHeader,
@@ -135,6 +135,11 @@ class Codec:
         """Whether there is a stage that can be made to send more or less: what a budget needs."""
         return isinstance(self.sparsifier, Scalable) or isinstance(self.quantizer, Scalable)
 
+    def check_scalable(self) -> None:
+        """Raise `UsageError` if this codec can not keep to a budget."""
+        if not self.is_scalable:
+            raise UsageError(f"{self} can't keep to a budget: it has neither a sparsifier nor deadzone")
+
     def _stages(self) -> list[Stage]:
         stages: tuple[Stage | None, ...] = (
             self.trainable,
@@ -175,8 +180,8 @@ class Codec:
             EncodeError: A value is not finite, or an integer tensor does not fit 64 bits.
             UsageError: A stochastic stage has no rng, or the budget is too small, or no stage can be scaled.
         """
-        if budget is not None and not self.is_scalable:
-            raise UsageError(f"{self} can't keep to a budget: it has neither a sparsifier nor deadzone")
+        if budget is not None:
+            self.check_scalable()
         spec = ModelSpec.of(delta)
         frozen = self.trainable.find_frozen(delta) if self.trainable else frozenset[int]()
         layout = layout_of(spec, self.keep.below, frozen)
@@ -214,7 +219,7 @@ class Codec:
             return write_frame(Frame(binding, spec.fingerprint, (*stages, *more_stages), tuple(sections)))
 
         data = write(1.0) if budget is None else fit_budget(write, budget)
-        return EncodedUpdate(data, ByteLedger.of(read_frame(data, FrameLimits()), len(data)))
+        return EncodedUpdate(data, ByteLedger.of(read_frame(data, OWN_FRAMES), len(data)))
 
     def _prepare(
         self, values: NDArray, cuts: Cuts, rng: Generator | None, before: NDArray | None, known: Known | None

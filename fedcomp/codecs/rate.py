@@ -39,8 +39,10 @@ def fit_budget(encode: Callable[[float], bytes], budget: int) -> bytes:
         budget: In bytes.
 
     Raises:
-        UsageError: Not even the coarsest encoding fits.
+        UsageError: Not even the coarsest encoding fits, or the budget is not positive.
     """
+    if budget < 1:
+        raise UsageError(f"budget is {budget} bytes, expected 1 or more")
     fits: _Attempt | None = None
     over: _Attempt | None = None
     fineness = 0.0

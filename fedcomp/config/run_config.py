@@ -20,7 +20,8 @@ from fedcomp.network import check_availability, parse_mix
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_RESUME_KEYS = ("out-dir", "resume", "data-dir", "frame-keys", "client-timeout", "round-timeout", "client-wait")
+_PATH_KEYS = ("out-dir", "data-dir", "proxy-dir", "frame-keys")
+_RESUME_KEYS = (*_PATH_KEYS, "resume", "client-timeout", "round-timeout", "client-wait")
 """What may change when a run is resumed: where things are, and how patient it is."""
 
 
@@ -424,6 +425,12 @@ class RunConfig(BaseModel):
         if other:
             raise ConfigError("\n".join(other))
         return type(self).from_mapping(begun | own)
+
+    def with_absolute_paths(self) -> Self:
+        """Return the same run for a process in another working folder."""
+        mapping = self.to_mapping()
+        paths = {key: str(Path(str(mapping[key])).absolute()) for key in _PATH_KEYS if mapping[key]}
+        return type(self).from_mapping(mapping | paths)
 
     def to_mapping(self) -> dict[str, bool | int | float | str]:
         """Return all keys and values, kebab-case."""

@@ -17,9 +17,11 @@ from fedcomp.training import evaluate, to_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Self
 
     from torch import Tensor, nn
 
+    from fedcomp.config import RunConfig
     from fedcomp.data import ImageDataset
     from fedcomp.types import NDArray
 
@@ -60,6 +62,34 @@ class DistillSettings:
         if self.optimizer not in _OPTIMIZERS:
             raise ConfigError(f"distill-optimizer is {self.optimizer!r}, expected one of {', '.join(_OPTIMIZERS)}")
 
+    @classmethod
+    def of(cls, config: RunConfig) -> Self:
+        """Return how a run's configuration teaches a student."""
+        return cls(
+            epochs=config.distill_epochs,
+            batch_size=config.distill_batch_size,
+            optimizer=config.distill_optimizer,
+            learning_rate=config.distill_learning_rate,
+            temperature=config.temperature,
+            final_temperature=config.final_temperature,
+            hard_weight=config.hard_label_weight,
+            hint_weight=config.hint_weight,
+            views=config.proxy_views,
+            patience=config.distill_patience,
+        )
+
+    @classmethod
+    def of_fusion(cls, config: RunConfig) -> Self:
+        """Return how a run's configuration distills clients into their average."""
+        return cls(
+            epochs=config.fusion_epochs,
+            batch_size=config.distill_batch_size,
+            optimizer=config.distill_optimizer,
+            learning_rate=config.fusion_learning_rate,
+            temperature=config.fusion_temperature,
+            views=config.proxy_views,
+        )
+
     def temperature_in(self, epoch: int) -> float:
         """Return the temperature of an epoch, from 1 to `epochs`."""
         progress = (epoch - 1) / max(self.epochs - 1, 1)
@@ -75,14 +105,12 @@ class DistillReport:
         start_accuracy: Before.
         best_accuracy: Of the weights that were kept.
         best_epoch: After which they were taken; 0 means that nothing beat the start and it was kept.
-        final_loss: Mean loss of the last epoch.
         num_epochs: How many were done: fewer than asked where patience ended.
     """
 
     start_accuracy: float
     best_accuracy: float
     best_epoch: int
-    final_loss: float
     num_epochs: int
 
 
@@ -137,7 +165,7 @@ def distill(
         return to_images(proxy.images[indices]).to(device)
 
     start_accuracy = best_accuracy = evaluate(student, validation).accuracy
-    best_weights, best_epoch, epoch, mean_loss = copy.deepcopy(student.state_dict()), 0, 0, 0.0
+    best_weights, best_epoch, epoch = copy.deepcopy(student.state_dict()), 0, 0
     with Hints(student, hints if settings.hint_weight else None, see(slice(1)), generator) as hinted:
         optimizer = _OPTIMIZERS[settings.optimizer](
             [*student.parameters(), *hinted.parameters()], settings.learning_rate
@@ -146,7 +174,7 @@ def distill(
         training_mode(student)
         shown = _epochs(len(proxy), settings.views, generator)
         for epoch in range(1, settings.epochs + 1):
-            temperature, losses = settings.temperature_in(epoch), []
+            temperature = settings.temperature_in(epoch)
             for indices in _batches_without_rest(next(shown), settings.batch_size):
                 logits = student(see(indices.numpy()))
                 loss = distillation_loss(logits, targets[indices], temperature, hard_weight=settings.hard_weight)
@@ -154,9 +182,7 @@ def distill(
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
-                losses.append(loss.item())
             schedule.step()
-            mean_loss = sum(losses) / len(losses)
             accuracy = evaluate(student, validation).accuracy
             # On equal validation accuracy the later weights: they have seen the smaller learning rate.
             if accuracy > best_accuracy or (best_epoch and accuracy == best_accuracy):
@@ -165,7 +191,7 @@ def distill(
             if settings.patience and epoch - best_epoch >= settings.patience:
                 break
     student.load_state_dict(best_weights)
-    return DistillReport(start_accuracy, best_accuracy, best_epoch, mean_loss, epoch)
+    return DistillReport(start_accuracy, best_accuracy, best_epoch, epoch)
 
 
 def distillation_loss(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from fedcomp.errors import DataError, UsageError
-from fedcomp.files import pack_tensors, read_tensors, write_atomically
+from fedcomp.files import pack_tensors, read_tensors, write_atomically, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ class KeptClients:
         """Say that the round is complete: only now can the models be read."""
         self._folder.mkdir(exist_ok=True)
         index = {"clients": {str(client): checksum for client, checksum in self._checksums.items()}}
-        write_atomically(self._folder / _INDEX, (json.dumps(index, indent=2) + "\n").encode())
+        write_json(self._folder / _INDEX, index)
 
     def _clear(self) -> None:
         self._folder.mkdir(exist_ok=True)

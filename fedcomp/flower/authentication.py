@@ -122,8 +122,8 @@ class FrameKeys:
         raise Unauthenticated(f"there is no frame key of the name {name!r}")
 
 
-class Moment(NamedTuple):
-    """What a tag says besides the frame; each end fills it with what it knows itself.
+class AssociatedData(NamedTuple):
+    """What a tag says besides the frame; each end fills it with what it knows itself, and it is not sent.
 
     Args:
         sender: The client's node id.
@@ -145,9 +145,9 @@ class Moment(NamedTuple):
         return hmac.digest(key.secret, len(header).to_bytes(8, "big") + header + frame, "sha256")
 
 
-def seal(frame: bytes, key: FrameKey, moment: Moment) -> bytes:
+def seal(frame: bytes, key: FrameKey, what: AssociatedData) -> bytes:
     """Return a frame with its tag behind it."""
-    return frame + key.name.encode() + moment.tag(key, frame) + bytes([len(key.name)])
+    return frame + key.name.encode() + what.tag(key, frame) + bytes([len(key.name)])
 
 
 def size_of_seal(key: FrameKey) -> int:
@@ -155,7 +155,7 @@ def size_of_seal(key: FrameKey) -> int:
     return len(key.name) + _TAG_BYTES + 1
 
 
-def unseal(sealed: bytes, keys: FrameKeys, moment: Moment) -> tuple[bytes, str]:
+def unseal(sealed: bytes, keys: FrameKeys, what: AssociatedData) -> tuple[bytes, str]:
     """Return a frame whose tag is right, and the name of its key.
 
     Raises:
@@ -167,7 +167,7 @@ def unseal(sealed: bytes, keys: FrameKeys, moment: Moment) -> tuple[bytes, str]:
         raise Unauthenticated("update has no tag")
     name, tag = sealed[start:middle].decode("ascii", "replace"), sealed[middle:-1]
     frame = sealed[:start]
-    if not hmac.compare_digest(tag, moment.tag(keys.find(name), frame)):
+    if not hmac.compare_digest(tag, what.tag(keys.find(name), frame)):
         raise Unauthenticated(
             f"tag by key {name!r} is not that of this update: it was changed, or is of another moment"
         )

@@ -11,7 +11,6 @@ from sys import float_info
 from typing import TYPE_CHECKING, TypeAlias
 
 from fedcomp.codecs import parse_codec
-from fedcomp.errors import UsageError
 
 if TYPE_CHECKING:
     from fedcomp.codecs import Codec
@@ -91,5 +90,5 @@ def _share(ratio: float, power: float) -> float:
 def check_scalable(codec: str | Codec, budget: Budget) -> None:
     """Raise `UsageError` if there is a budget that a codec can not keep to."""
     codec = parse_codec(codec) if isinstance(codec, str) else codec
-    if budget and not codec.is_scalable:
-        raise UsageError(f"{codec} can't keep to a budget: it has neither a sparsifier nor deadzone")
+    if budget:
+        codec.check_scalable()

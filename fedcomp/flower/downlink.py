@@ -28,6 +28,7 @@ from fedcomp.flower.records import num_bytes
 from fedcomp.flower.snapshot import Snapshot
 from fedcomp.seeding import derive_rng
 from fedcomp.types import ModelSpec, add_delta, fingerprint_model, subtract_models
+from fedcomp.wire import OWN_FRAMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +129,7 @@ class _Parcel(NamedTuple):
         """Return what the clients make of it, by the very same steps."""
         if self.kept is not None:
             return self.kept
-        delta = decode(self.frame, ModelSpec.of(self.base.model), context=replace(self.moment))
+        delta = decode(self.frame, ModelSpec.of(self.base.model), context=replace(self.moment), limits=OWN_FRAMES)
         return add_delta(self.base.model, delta)
 
 
@@ -286,7 +287,7 @@ class Downlink:
         budget = None if is_whole else granted(self._budget, self._server_round, 0) or None
         delta, spec = subtract_models(self._model, base.model), ModelSpec.of(base.model)
         frame = codec.encode(delta, rng=rng, context=moment, budget=budget).frame
-        decoded = decode(frame, spec, context=moment)
+        decoded = decode(frame, spec, context=moment, limits=OWN_FRAMES)
         received = add_delta(base.model, decoded)
         lag = 0.0 if is_whole else _share_lost(delta, decoded) * (self._server_round - base.as_of)
         order = ModelOrder(

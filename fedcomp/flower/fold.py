@@ -29,13 +29,11 @@ class WeightedMean:
         self._sums = {name: np.zeros(values.size) for name, values in base.items()}
         self._products = ProductSum(self._sums)
         self.total_weight = 0.0
-        self.count = 0
 
     def add(self, update: DecodedUpdate, weight: float) -> None:
         """Fold one update in; `weight` is positive and finite."""
         update.add_to(self._sums, weight, self._products)
         self.total_weight += weight
-        self.count += 1
 
     def model(self) -> Model:
         """Return the mean of the clients' models, in the base's types; at least one update must have come."""

@@ -10,6 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord
 from fedcomp.codecs import decode
 from fedcomp.flower.records import to_array_record, to_model
 from fedcomp.types import ModelSpec
+from fedcomp.wire import OWN_FRAMES
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
@@ -61,7 +62,7 @@ def recall(state: RecordDict, spec: ModelSpec, feedback: ErrorFeedback, acknowle
     frame = cast("bytes", sent["frame"])
     total, velocity = _read_delta(state, _TOTAL_KEY, spec), _read_delta(state, _VELOCITY_KEY, spec)
     if sent["round"] == acknowledged and (total or velocity):
-        received = _read_delta(state, _RECEIVED_KEY, spec) or decode(frame, spec)
+        received = _read_delta(state, _RECEIVED_KEY, spec) or decode(frame, spec, limits=OWN_FRAMES)
         total = total and feedback.residual(total, received)
         velocity = velocity and feedback.mask(velocity, received)
     return Memory(total, velocity, frame)

@@ -8,7 +8,7 @@ from flwr.app import Message, MessageType
 
 from fedcomp.codecs import CodingContext, ErrorFeedback, decode, parse_codec
 from fedcomp.errors import FrameError, UsageError
-from fedcomp.flower.authentication import FrameKey, Moment, digest_model, seal, size_of_seal
+from fedcomp.flower.authentication import AssociatedData, FrameKey, digest_model, seal, size_of_seal
 from fedcomp.flower.lineage import forget_other_lineages, sign_with
 from fedcomp.flower.memory import recall, remember
 from fedcomp.flower.model_order import to_error
@@ -18,7 +18,7 @@ from fedcomp.flower.receiving import Receiver
 from fedcomp.flower.records import frame_to_record, only_array_record, to_model
 from fedcomp.seeding import derive_rng
 from fedcomp.types import ModelSpec, fingerprint_model, subtract_models
-from fedcomp.wire import FrameLimits
+from fedcomp.wire import OWN_FRAMES, FrameLimits
 
 if TYPE_CHECKING:
     from flwr.app import Context
@@ -131,11 +131,15 @@ def _compress_reply(
             frame=frame,
             total=total if feedback.decay else None,
             velocity=velocity if feedback.momentum else None,
-            received=decode(frame, ModelSpec.of(delta), context=moment) if is_needed and references else None,
+            received=(
+                decode(frame, ModelSpec.of(delta), context=moment, limits=OWN_FRAMES)
+                if is_needed and references
+                else None
+            ),
         )
     if secret:
-        here = Moment(message.metadata.dst_node_id, order, digest_model(base), reply.content)
-        frame = seal(frame, secret, here)
+        associated = AssociatedData(message.metadata.dst_node_id, order, digest_model(base), reply.content)
+        frame = seal(frame, secret, associated)
     reply.content[key] = frame_to_record(frame)
     return reply
 
@@ -150,4 +154,8 @@ def _budget(order: CompressionOrder, context: Context, size_of_seal: int) -> int
     """Return the most bytes of a frame: of what the server grants and what this client's own link bears the less."""
     own = context.node_config.get(BUDGET_KEY, 0)
     limits = [limit for limit in (order.budget, own) if isinstance(limit, int) and limit > 0]
-    return min(limits) - size_of_seal if limits else None
+    if not limits:
+        return None
+    if min(limits) <= size_of_seal:
+        raise UsageError(f"{min(limits)} bytes are too small a budget: the seal behind a frame has {size_of_seal}")
+    return min(limits) - size_of_seal

@@ -165,7 +165,8 @@ class Receiver:
             model=before,
             references=references,
         )
-        return add_delta(before, decode(cast("bytes", held["frame"]), ModelSpec.of(before), context=moment))
+        frame = cast("bytes", held["frame"])
+        return add_delta(before, decode(frame, ModelSpec.of(before), context=moment, limits=self._limits))
 
 
 def _remember(state: RecordDict, held: ConfigRecord, base: Model | None) -> None:

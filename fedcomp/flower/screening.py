@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fedcomp.codecs import CodingContext, DecodedUpdate, decode_update, parse_codec
 from fedcomp.errors import FrameError, FrameTooLarge, InvalidValues
-from fedcomp.flower.authentication import LARGEST_SEAL, Moment, digest_model, unseal
+from fedcomp.flower.authentication import LARGEST_SEAL, AssociatedData, digest_model, unseal
 from fedcomp.flower.order import NO_CODEC
 from fedcomp.flower.records import frame_from_record, plain_model_from_record
 from fedcomp.types import ModelSpec, add_delta, subtract_models
@@ -162,8 +162,8 @@ class Screening:
         fingerprint = self._sent.fingerprint(sender)
         if fingerprint not in self._digests:
             self._digests[fingerprint] = digest_model(self._sent.model(sender))
-        moment = Moment(sender, self._orders[sender], self._digests[fingerprint], reply.content)
-        frame, name = unseal(sealed, keys, moment)
+        associated = AssociatedData(sender, self._orders[sender], self._digests[fingerprint], reply.content)
+        frame, name = unseal(sealed, keys, associated)
         if name in self._names:
             raise Replayed(f"key {name!r} has already answered in round {self._round}, for another node")
         self._names.add(name)

@@ -98,6 +98,7 @@ class RunRecorder:
             "clipped": traffic.clipped,
             "late": traffic.late,
             "skipped": int(traffic.skipped),
+            "complaints": traffic.complaints or None,
         }
         stored = measured | dict(metrics) | more | timing | reasons
         self._count(stored)
@@ -135,4 +136,4 @@ class RunRecorder:
             if self._notes <= _MAX_NOTES:
                 self._progress.note(f"round {traffic.round}: {complaint}")
             if self._notes == _MAX_NOTES:
-                self._progress.note("more of this kind is in metrics.jsonl only")
+                self._progress.note("what else goes wrong is in metrics.jsonl only")

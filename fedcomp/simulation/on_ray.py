@@ -44,11 +44,10 @@ def simulate_on_ray(
         raise UsageError("network: links and devices are simulated by the local engine only; use --backend local")
     server, _ = import_apps()
     folder = Path(str(server.__file__)).parents[1]
-    paths = {"out-dir": config.out_dir, "data-dir": config.data_dir}
-    absolute = {key: str(Path(path).resolve()) for key, path in paths.items() if path}
+    config = config.with_absolute_paths()
     with _superlink(config.num_clients, num_workers, ray_address) as superlink:
-        superlink.run(folder, config.to_mapping() | absolute)
-    summary: dict[str, Any] = json.loads((Path(absolute["out-dir"]) / "summary.json").read_text(encoding="utf-8"))
+        superlink.run(folder, config.to_mapping())
+    summary: dict[str, Any] = json.loads((Path(config.out_dir) / "summary.json").read_text(encoding="utf-8"))
     return summary
 
 

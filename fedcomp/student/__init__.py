@@ -1,6 +1,6 @@
 """The student: what leaves the system."""
 
-from fedcomp.student.card import StudentCard, Variant
+from fedcomp.student.card import CARD_FILE, StudentCard, Variant
 from fedcomp.student.channels import prune_channels
 from fedcomp.student.export import export_onnx, fold_batch_norm
 from fedcomp.student.finished_run import CLIENTS_FOLDER, FinishedRun
@@ -13,6 +13,7 @@ from fedcomp.student.runtime import Latency, OnnxModel, Parity, measure_latency
 from fedcomp.student.store import load_student, open_student, save_student
 
 __all__ = [
+    "CARD_FILE",
     "CLIENTS_FOLDER",
     "RUN_FACTS",
     "FinishedRun",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from fedcomp.files import write_atomically
+from fedcomp.files import write_atomically, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,7 +83,7 @@ class StudentCard:
 
     def write(self, folder: Path) -> None:
         """Write ``card.json`` and ``README.md``."""
-        write_atomically(folder / CARD_FILE, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        write_json(folder / CARD_FILE, asdict(self))
         write_atomically(folder / README_FILE, self.to_markdown().encode())
 
     def to_markdown(self) -> str:

@@ -64,21 +64,9 @@ class StudentSettings:
     @classmethod
     def of(cls, config: RunConfig) -> StudentSettings:
         """Return what a run's configuration says."""
-        distill = DistillSettings(
-            epochs=config.distill_epochs,
-            batch_size=config.distill_batch_size,
-            learning_rate=config.distill_learning_rate,
-            optimizer=config.distill_optimizer,
-            temperature=config.temperature,
-            final_temperature=config.final_temperature,
-            hard_weight=config.hard_label_weight,
-            hint_weight=config.hint_weight,
-            views=config.proxy_views,
-            patience=config.distill_patience,
-        )
         return cls(
             model=config.student_model,
-            distill=distill,
+            distill=DistillSettings.of(config),
             prune_ratio=config.student_prune,
             quantize=config.student_quantize,
             bits=config.layer_bits,
@@ -192,7 +180,7 @@ def export_student(
     note("measure latency")
     latency = measure_latency(models, lesson.test.images[0])
     folder.mkdir(parents=True, exist_ok=True)
-    save_student(folder, student, {})
+    save_student(folder, student)
     files = {"float32": FLOAT_FILE, "int8": INT8_FILE}
     for name in files.keys() & contents.keys():
         write_atomically(folder / files[name], contents[name])

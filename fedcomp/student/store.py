@@ -1,38 +1,37 @@
-"""A student on disk: float16 weights and a card that says what it is."""
+"""A student's weights on disk, beside the card that says what it is."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fedcomp.errors import DataError
 from fedcomp.files import pack_tensors, read_tensors, write_atomically
 from fedcomp.models import get_weights, narrow_to, set_weights
+from fedcomp.student.card import CARD_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import nn
 
     from fedcomp.types import NDArray
 
-_WEIGHTS, _CARD = "student.safetensors", "card.json"
+_WEIGHTS = "student.safetensors"
 
 
-def save_student(folder: Path, model: nn.Module, card: Mapping[str, Any]) -> int:
-    """Write ``student.safetensors`` (floats as float16, or float32 where out of its range) and ``card.json``.
+def save_student(folder: Path, model: nn.Module) -> int:
+    """Write ``student.safetensors``: floats as float16, or float32 where they are out of its range.
 
     Returns:
-        Bytes of the weights file.
+        Bytes of the file.
     """
     content = pack_tensors({name: _narrow(values) for name, values in get_weights(model).items()})
-    card_text = json.dumps(dict(card), indent=2)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / _WEIGHTS, content)
-    write_atomically(folder / _CARD, card_text.encode())
     return len(content)
 
 
@@ -65,9 +64,9 @@ def open_student(folder: Path, build: Callable[[str], nn.Module]) -> nn.Module:
         DataError: A file is missing or damaged, or the weights are of another architecture.
     """
     try:
-        name = json.loads((folder / _CARD).read_text(encoding="utf-8"))["model"]
+        name = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))["model"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DataError(f"{folder} holds no student: {_CARD}: {type(error).__name__}: {error}") from None
+        raise DataError(f"{folder} holds no student: {CARD_FILE}: {type(error).__name__}: {error}") from None
     weights, model = _read_weights(folder), build(str(name))
     narrow_to(model, weights)
     set_weights(model, weights)

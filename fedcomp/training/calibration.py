@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
+from dataclasses import asdict, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def resolve_compute(config: RunConfig, model: nn.Module, images: ImageDataset) -
     if len(candidates) > 1:
         candidates.sort(key=lambda candidate: candidate != Compute())  # the default is the one to beat
     chosen = fastest(candidates, _one_step(config, copy.deepcopy(model), images))
-    return config.model_copy(update={"precision": chosen.precision, "memory_format": chosen.memory_format})
+    return config.model_copy(update=asdict(chosen))
 
 
 def fastest(
@@ -105,16 +106,8 @@ def _one_step(config: RunConfig, model: nn.Module, images: ImageDataset) -> Call
     objective = make_objective(ObjectiveSettings.of(config), image_views(config, images.flip_ok), images.num_classes)
 
     def run(compute: Compute) -> object:
-        settings = LocalSettings(
-            batch_size=config.batch_size,
-            unlabelled_ratio=config.unlabelled_ratio,
-            optimizer=config.optimizer,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            device=config.device,
-            threads=config.client_threads,
-            compute=compute,
-        )
+        chosen = config.model_copy(update=asdict(compute))
+        settings = replace(LocalSettings.of(chosen), epochs=1)
         return train_locally(model, data, settings, objective=objective, seed=config.seed)
 
     return run

@@ -12,8 +12,11 @@ from fedcomp.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
     from torch import Tensor, nn
+
+    from fedcomp.config import RunConfig
 
     Predict: TypeAlias = Callable[[Tensor], Tensor]
     """Images (B, C, H, W) in, logits (B, K) out: a module, or a module under autocast."""
@@ -46,6 +49,11 @@ class Compute:
             raise ConfigError(f"precision is {self.precision!r}, expected {' or '.join(PRECISIONS)}")
         if self.memory_format not in MEMORY_FORMATS:
             raise ConfigError(f"memory-format is {self.memory_format!r}, expected {' or '.join(MEMORY_FORMATS)}")
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Self:
+        """Return what a run's configuration says, once nothing in it is ``auto``."""
+        return cls(config.precision, config.memory_format)
 
 
 def in_precision(model: nn.Module, precision: str, device_type: str) -> Predict:

@@ -70,7 +70,7 @@ class LocalSettings:
     compute: Compute = field(default_factory=Compute)
 
     @classmethod
-    def of(cls, config: RunConfig, compute: Compute, *, server_round: int = 1) -> LocalSettings:
+    def of(cls, config: RunConfig, *, server_round: int = 1) -> LocalSettings:
         """Return what a run's configuration says for a round: its learning rate follows the schedule."""
         return cls(
             epochs=config.local_epochs,
@@ -85,7 +85,7 @@ class LocalSettings:
             static_batch_norm=config.static_batch_norm,
             device=config.device,
             threads=config.client_threads,
-            compute=compute,
+            compute=Compute.of(config),
         )
 
 

@@ -12,10 +12,11 @@ from fedcomp.wire.frame import (
     read_frame,
     write_frame,
 )
-from fedcomp.wire.limits import FrameLimits
+from fedcomp.wire.limits import OWN_FRAMES, FrameLimits
 
 __all__ = [
     "MAGIC",
+    "OWN_FRAMES",
     "VERSION",
     "Binding",
     "Frame",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import xxhash
 from google.protobuf.message import DecodeError
 
-from fedcomp.errors import ChecksumMismatch, FrameMalformed, FrameTooLarge
+from fedcomp.errors import ChecksumMismatch, EncodeError, FrameMalformed, FrameTooLarge
 from fedcomp.wire import frame_pb2
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ MAGIC = b"fcz"
 VERSION = 2
 _PREFIX_BYTES = len(MAGIC) + 1 + 2
 _CHECKSUM_BYTES = 8
+_MOST_HEADER_BYTES = 0xFFFF
 
 
 class SectionKind(enum.IntEnum):
@@ -72,8 +73,14 @@ class Frame:
 
 
 def write_frame(frame: Frame) -> bytes:
-    """Serialize a frame. The same frame always gives the same bytes."""
+    """Serialize a frame. The same frame always gives the same bytes.
+
+    Raises:
+        EncodeError: The header is longer than the format's 65,535 bytes.
+    """
     header = _header_message(frame).SerializeToString(deterministic=True)
+    if len(header) > _MOST_HEADER_BYTES:
+        raise EncodeError(f"header has {len(header)} bytes, a frame holds {_MOST_HEADER_BYTES}: too many tensors")
     prefix = MAGIC + bytes([VERSION]) + len(header).to_bytes(2, "little")
     parts = [prefix, header, *(section.data for section in frame.sections)]
     return b"".join([*parts, _checksum(*parts)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from fedcomp.errors import ConfigError
@@ -32,3 +33,7 @@ class FrameLimits:
         for name in ("max_frame_bytes", "max_header_bytes", "max_sections", "max_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"FrameLimits.{name} is {getattr(self, name)}, expected a positive number")
+
+
+OWN_FRAMES = FrameLimits(max_frame_bytes=sys.maxsize, max_header_bytes=0xFFFF, max_sections=0xFFFF)
+"""For frames that one has written oneself: whatever the format holds."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fedcomp
-from fedcomp.errors import FrameMalformed
+from fedcomp.errors import FrameMalformed, FrameTooLarge
 from fedcomp.wire import FrameLimits, StageHeader, read_frame, write_frame
 
 RNG = np.random.default_rng(0)
@@ -70,3 +70,12 @@ def test_impossible_gains_are_refused(octaves):
     stages = (StageHeader(3, octaves), *frame.stages[1:])
     with pytest.raises(FrameMalformed, match="gains"):
         fedcomp.decode(write_frame(frame.__class__(frame.binding, frame.spec, stages, frame.sections)), SPEC)
+
+
+def test_a_frame_of_more_tensors_than_a_stranger_is_believed_is_encoded_and_read_with_wider_limits():
+    model = {f"{i}": np.random.default_rng(i).normal(size=4).astype(np.float32) for i in range(5000)}
+    frame = fedcomp.codec("balance | deadzone(step=1.0)").encode(model).frame
+    spec = fedcomp.ModelSpec.of(model)
+    with pytest.raises(FrameTooLarge, match="header"):
+        fedcomp.decode(frame, spec)
+    assert fedcomp.decode(frame, spec, limits=fedcomp.FrameLimits(max_header_bytes=65_535)).keys() == model.keys()

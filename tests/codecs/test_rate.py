@@ -64,6 +64,12 @@ def test_a_budget_below_an_empty_frame_is_refused():
         fedcomp.codec("deadzone(step=1)").encode(DELTA, budget=10)
 
 
+@pytest.mark.parametrize("budget", [0, -5])
+def test_a_budget_of_nothing_is_refused(budget):
+    with pytest.raises(UsageError, match=f"budget is {budget} bytes"):
+        fedcomp.codec("deadzone(step=1)").encode(DELTA, budget=budget)
+
+
 def test_a_codec_without_a_knob_is_refused():
     with pytest.raises(UsageError, match="neither a sparsifier nor deadzone"):
         fedcomp.codec("uniform(bits=4)").encode(DELTA, budget=1000)

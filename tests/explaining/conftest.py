@@ -2,7 +2,8 @@
 
 import pytest
 
-from fedcomp.student import FinishedRun, save_student
+from fedcomp.files import write_json
+from fedcomp.student import CARD_FILE, FinishedRun, save_student
 from tests.finished_run import make_run
 
 
@@ -19,5 +20,6 @@ def finished(run_folder):
 @pytest.fixture(scope="session")
 def student_folder(run_folder, finished):
     name = "student-cnn(width=0.25)"
-    save_student(run_folder / "student", finished.build(name), {"model": name})
+    save_student(run_folder / "student", finished.build(name))
+    write_json(run_folder / "student" / CARD_FILE, {"model": name})
     return run_folder / "student"

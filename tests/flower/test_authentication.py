@@ -191,6 +191,13 @@ def test_budgets_hold_with_the_tag(tmp_path, keys):
     assert rounds[0].uplink_bytes <= 4 * 160
 
 
+def test_a_budget_that_the_tag_alone_fills_is_an_error_that_says_so(tmp_path, keys):
+    strategy, rounds = compressed(codec="topk(density=0.5) | ternary", authenticate=keys, uplink_budget=30)
+    run_rounds(strategy, toy_client(keyed(tmp_path)))
+    assert (rounds[0].accepted, rounds[0].failed) == (0, 4)
+    assert "30 bytes are too small a budget: the seal behind a frame has" in rounds[0].complaints[0]
+
+
 def test_keys_are_files_that_others_can_not_read(tmp_path):
     keys = FrameKeys(tmp_path)
     path = keys.issue("a.b_c-9")

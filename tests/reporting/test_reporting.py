@@ -206,12 +206,15 @@ def test_recorder_sums_rounds_up(tmp_path):
     assert summary["accuracy"] == 0.12
     assert summary["accuracy_last10"] == pytest.approx(np.mean(np.arange(3, 13)) / 100)
     assert summary["codec"] == "thin"
-    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    row, *_, last = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert row["rejected_malformed"] == 1
+    assert row["complaints"] == ["refused 1"]
+    assert "complaints" not in last
     assert (row["failed"], row["late"], row["skipped"]) == (1, 2, 0)
     shown = console.file.getvalue()
     assert "refused 5" in shown
     assert "refused 6" not in shown
+    assert "what else goes wrong is in metrics.jsonl only" in shown
 
 
 def test_comparison_shows_a_dash_for_what_was_not_measured():

@@ -41,7 +41,7 @@ def test_the_same_student_to_the_last_bit(finished, tmp_path):
     student, lesson = run.build(run.config.student_model), run.lesson()
     assert lesson.taught_by == "ensemble"
     train_student(student, lesson, StudentSettings.of(run.config))
-    save_student(tmp_path, student, {})
+    save_student(tmp_path, student)
     files = [folder / "student.safetensors" for folder in (finished / "student", tmp_path)]
     assert files[0].read_bytes() == files[1].read_bytes()
 

@@ -1,7 +1,5 @@
 """A student on disk."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -16,9 +14,8 @@ def student(seed=0, name="student-cnn"):
 
 
 def test_a_student_comes_back_in_half_precision(tmp_path):
-    num_bytes = save_student(tmp_path / "student", student(), {"dataset": "digits"})
+    num_bytes = save_student(tmp_path / "student", student())
     assert num_bytes == (tmp_path / "student" / "student.safetensors").stat().st_size < 40_000
-    assert json.loads((tmp_path / "student" / "card.json").read_text()) == {"dataset": "digits"}
     loaded = student(1)
     load_student(tmp_path / "student", loaded)
     for key, values in get_weights(student()).items():
@@ -29,22 +26,16 @@ def test_weights_beyond_half_precision_stay_finite(tmp_path):
     model = student()
     with torch.no_grad():
         model[1].running_var.fill_(1e6)
-    save_student(tmp_path, model, {})
+    save_student(tmp_path, model)
     loaded = student(1)
     load_student(tmp_path, loaded)
     assert (loaded[1].running_var == 1e6).all()
 
 
-def test_a_card_that_is_no_json_leaves_nothing_behind(tmp_path):
-    with pytest.raises(TypeError):
-        save_student(tmp_path / "student", student(), {"path": tmp_path})
-    assert not (tmp_path / "student").exists()
-
-
 def test_damaged_missing_and_foreign_files_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"student\.safetensors"):
         load_student(tmp_path, student())
-    save_student(tmp_path, student(name="perceptron"), {})
+    save_student(tmp_path, student(name="perceptron"))
     with pytest.raises(DataError, match="do not fit"):
         load_student(tmp_path, student())
     content = (tmp_path / "student.safetensors").read_bytes()

@@ -8,7 +8,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcomp.errors import ChecksumMismatch, ConfigError, FrameError, FrameMalformed, FrameTooLarge
+from fedcomp.errors import ChecksumMismatch, ConfigError, EncodeError, FrameError, FrameMalformed, FrameTooLarge
 from fedcomp.wire import Binding, Frame, FrameLimits, Section, SectionKind, StageHeader, read_frame, write_frame
 
 LIMITS = FrameLimits()
@@ -34,6 +34,11 @@ frames = st.builds(
         lambda sections: tuple(sorted({s.kind: s for s in sections}.values(), key=lambda s: s.kind))
     ),
 )
+
+
+def test_a_header_beyond_the_format_is_not_written():
+    with pytest.raises(EncodeError, match="a frame holds 65535"):
+        write_frame(dataclasses.replace(FRAME, stages=(StageHeader(16, (1,) * 70_000),)))
 
 
 @given(frames)
