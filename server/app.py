@@ -105,7 +105,9 @@ def main(grid: Grid, context: Context) -> None:
             wait_for_clients(grid, config, progress)
         is_new = resumable.finished_rounds == 0
         result = resumable.start(
-            streaming(grid, deadline=config.real_deadline),
+            streaming(
+                grid, deadline=config.real_deadline, max_reply_bytes=strategy.max_reply_bytes(to_array_record(initial))
+            ),
             to_array_record(refine(0, initial) if refine and is_new else initial),
             num_rounds=config.num_server_rounds,
             timeout=config.round_seconds,

@@ -37,6 +37,7 @@ class FedDyn(FedAvg):
     """
 
     needs_only_the_mean = True
+    only_weight = 1.0
 
     def __init__(self, *, num_clients: int, **arguments: Any) -> None:
         super().__init__(**arguments | {"weighted_by_key": PARTICIPANTS_KEY})

@@ -197,7 +197,11 @@ class RunConfig(BaseModel):
         "topk(density=0.08) | ternary", description="codec text, preset name, or none for plain float32 arrays"
     )
     downlink: str = Field(NO_CODEC, description="codec of what clients are sent, as `codec`; none for plain arrays")
-    downlink_full: str = Field("q8", description="of whole models, for clients that hold none; without a transform")
+    downlink_full: str = Field(
+        "",
+        description="of whole models, for clients that hold none; without a transform; empty is q8, or `downlink` "
+        "itself if that drops nothing",
+    )
     downlink_cache_bytes: int = Field(1 << 31, ge=0, description="of clients' models that the server keeps")
     downlink_max_lag: float = Field(
         10.0, gt=0, description="rounds that a client may stay behind; beyond, it is sent a whole model"
@@ -284,6 +288,8 @@ class RunConfig(BaseModel):
     @field_validator("downlink_full")
     @classmethod
     def _sends_whole_models(cls, text: str) -> str:
+        if not text:
+            return text
         try:
             transform = parse_codec(text).transform
         except CodecSpecError as error:

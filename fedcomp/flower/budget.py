@@ -11,6 +11,7 @@ from sys import float_info
 from typing import TYPE_CHECKING, TypeAlias
 
 from fedcomp.codecs import parse_codec
+from fedcomp.errors import UsageError
 
 if TYPE_CHECKING:
     from fedcomp.codecs import Codec
@@ -85,6 +86,13 @@ def divide_by_weight(budgets: Mapping[int, int], weights: Mapping[int, float], p
 def _share(ratio: float, power: float) -> float:
     logarithm, limit = power * log(max(ratio, float_info.min)), log(_MOST)
     return exp(min(max(logarithm, -limit), limit))
+
+
+def check_budget(name: str, budget: Budget) -> None:
+    """Raise `UsageError` unless a budget is a number of bytes, 0 for no limit, or a function."""
+    if callable(budget) or (isinstance(budget, int) and budget >= 0):
+        return
+    raise UsageError(f"{name} is {budget!r}, expected a whole number of bytes, 0 for no limit, or a function")
 
 
 def check_scalable(codec: str | Codec, budget: Budget) -> None:

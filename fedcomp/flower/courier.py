@@ -20,6 +20,8 @@ from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
 from flwr.common.logger import log
 
+from fedcomp.flower.inflating import inflating_carefully
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -35,14 +37,14 @@ _NOT_TAKEN = "the message was not taken: the client is unknown to the SuperLink,
 
 
 class Backlog:
-    """What clients owe of exchanges that are over. Whoever holds `lock` may look and change.
+    """What clients owe of exchanges that are over: clients by message id. Whoever holds `lock` may look and change.
 
     The lock also lets one courier at a time use the Grid: one may be stuck in a request when its time is over.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.ids: dict[str, None] = {}
+        self.clients: dict[str, int] = {}
         self.num_late = 0
 
 
@@ -54,14 +56,17 @@ class Courier:
         messages: One for each client, at least one.
         backlog: Of the exchanges before this one.
         seconds: Until the exchange is over; may be infinite.
+        max_reply_bytes: See `inflating_carefully`.
     """
 
-    def __init__(self, grid: Grid, messages: Iterable[Message], backlog: Backlog, seconds: float) -> None:
-        self._grid, self._backlog = grid, backlog
+    def __init__(
+        self, grid: Grid, messages: Iterable[Message], backlog: Backlog, seconds: float, max_reply_bytes: int
+    ) -> None:
+        self._grid, self._backlog, self._max_reply_bytes = grid, backlog, max_reply_bytes
         self._unsent = deque(messages)
         self._num_missing = self._num_messages = len(self._unsent)
         self._deadline = time.monotonic() + seconds
-        self._waiting: dict[str, None] = {}
+        self._waiting: dict[str, int] = {}
         # Bounded: where replies are folded more slowly than they come, they wait at the SuperLink.
         self._queue: queue.Queue[Message | Exception | None] = queue.Queue(_MOST_IN_QUEUE)
         self._is_over = threading.Event()
@@ -89,14 +94,14 @@ class Courier:
             return None
 
     def _run(self) -> None:
-        with self._backlog.lock:
+        with self._backlog.lock, inflating_carefully(self._max_reply_bytes):
             try:
                 self._send()
                 self._count_late()
                 self._collect()
             except Exception as error:  # whatever it is, it belongs to who waits for replies
                 self._hand_over(error)
-            self._backlog.ids |= self._waiting
+            self._backlog.clients |= self._waiting
         self._hand_over(None)
 
     def _send(self) -> None:
@@ -104,7 +109,7 @@ class Courier:
             batch = [self._unsent.popleft() for _ in range(min(_BATCH, len(self._unsent)))]
             for message, message_id in zip(batch, self._push(batch), strict=True):
                 if message_id:
-                    self._waiting[message_id] = None
+                    self._waiting[message_id] = message.metadata.dst_node_id
                 else:
                     self._hand_over(Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, _NOT_TAKEN), reply_to=message))
 
@@ -127,7 +132,7 @@ class Courier:
     def _count_late(self) -> None:
         """Ask once for what is owed: late replies are counted, and go from the SuperLink."""
         try:
-            for reply in self._pull(self._backlog.ids):
+            for reply in self._pull(self._backlog.clients):
                 self._backlog.num_late += reply.has_content()
         except Exception as error:
             _raise_unless_away(error)
@@ -146,14 +151,20 @@ class Courier:
                 break
             pause = self._pause(pause if len(self._waiting) == before else _SHORTEST_PAUSE)
 
-    def _pull(self, ids: dict[str, None]) -> Iterator[Message]:
-        """Yield the replies that are there, and strike them off `ids`."""
-        asked = list(ids)
+    def _pull(self, clients: dict[str, int]) -> Iterator[Message]:
+        """Yield the replies that are there, and strike them off `clients`."""
+        asked = list(clients)
         for first in range(0, len(asked), _BATCH):
             for reply in self._grid.pull_messages(asked[first : first + _BATCH]):
-                if reply.metadata.reply_to_message_id in ids:  # else nobody asked for it
-                    del ids[reply.metadata.reply_to_message_id]
-                    yield reply
+                # The SuperLink compares the metadata around a reply; these are within it, and its sender's own.
+                client = clients.get(reply.metadata.reply_to_message_id)
+                if client is None:
+                    continue  # nobody asked for it
+                if reply.has_content() and reply.metadata.src_node_id != client:
+                    log(WARNING, "a reply for client %d says that it is of %d", client, reply.metadata.src_node_id)
+                    continue
+                del clients[reply.metadata.reply_to_message_id]
+                yield reply
 
     def _hand_over(self, reply: Message | Exception | None) -> None:
         """Wait until the reply is taken; once nobody takes any more, it is late."""

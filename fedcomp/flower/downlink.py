@@ -139,7 +139,8 @@ class Downlink:
     Args:
         codec: Codec text or preset name for differences.
         full_codec: The same for whole models; without a transform, whose sums may differ in their last bits between
-            machines: it is what a client falls back to.
+            machines: it is what a client falls back to. Empty is ``q8``, or `codec` where that drops nothing: a whole
+            model that is smaller takes the place of a difference, and must not be coarser then.
         seed: For stochastic stages.
         initial: Who has the run's initial model.
         max_lag: Most rounds that a client may be behind with what a difference makes, as `HeldModel.as_of` counts; else
@@ -156,13 +157,15 @@ class Downlink:
         codec: str,
         *,
         initial: SharedInitial,
-        full_codec: str = "q8",
+        full_codec: str = "",
         seed: int = 0,
         cache_bytes: int,
         max_lag: float,
         budget: Budget = 0,
     ) -> None:
-        self.codec, self.full_codec = parse_codec(codec), parse_whole_model_codec(full_codec)
+        self.codec = parse_codec(codec)
+        drops_nothing = self.codec.error_bound == 0 and not self.codec.transform
+        self.full_codec = parse_whole_model_codec(full_codec or (str(self.codec) if drops_nothing else "q8"))
         check_scalable(self.codec, budget)
         if not max_lag > 0:
             raise UsageError(f"downlink_max_lag is {max_lag}, expected a positive number")
@@ -218,16 +221,16 @@ class Downlink:
 
     def save_state(self, folder: Path) -> Snapshot:
         """Return who holds what, and write the models that no earlier call has written beside it; see `ModelFiles`."""
-        models, holders = list(self._held.models()), self._held.holders()
+        models = list(self._held.models())
         own = Snapshot(
-            {"full_bytes": self._full_bytes, "models": [(held.fingerprint, held.as_of) for held in models]},
-            {
-                "clients": np.array(list(holders), np.uint64),
-                "held": np.array(list(holders.values()), np.int64),
-            },
+            {"full_bytes": self._full_bytes, "models": [(held.fingerprint, held.as_of) for held in models]}, {}
         )
         return Snapshot.join(
-            {"own": own, "files": self._files.save(folder, {each.fingerprint: each.model for each in models})}
+            {
+                "own": own,
+                "holders": Snapshot.of_mapping(self._held.holders(), np.int64),
+                "files": self._files.save(folder, {each.fingerprint: each.model for each in models}),
+            }
         )
 
     def restore_state(self, folder: Path, snapshot: Snapshot) -> None:
@@ -237,10 +240,9 @@ class Downlink:
             CheckpointError: A model is missing or damaged.
         """
         files = self._files.restore(folder, snapshot.part("files"))
-        facts, tensors = snapshot.part("own")
-        clients, held = tensors["clients"].tolist(), tensors["held"].tolist()
+        facts = snapshot.part("own").facts
         models = (HeldModel(fingerprint, files[fingerprint], as_of) for fingerprint, as_of in facts["models"])
-        self._held.restore(models, dict(zip(clients, held, strict=True)))
+        self._held.restore(models, snapshot.part("holders").as_mapping())
         self._full_bytes = facts["full_bytes"]
 
     def _choose(self, client: int) -> _Parcel:

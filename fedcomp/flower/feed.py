@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from flwr.app import Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi, Strategy
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from fedcomp.flower.screening import AcceptedUpdate
     from fedcomp.types import Model
+
+T = TypeVar("T")
 
 # The classes whose own aggregate_train looks at nothing but the weighted mean of the replies.
 _MEANS = (FedAvg, FedAvgM, FedAdam, FedAdagrad, FedYogi)
@@ -59,7 +61,7 @@ def feed_mean(accepted: Iterable[AcceptedUpdate], base: Model, weighted_by: str)
     for reply in feed.replies:
         total = MetricRecord({weighted_by: mean.total_weight})
         reply.content = RecordDict({"arrays": to_array_record(mean.model()), "metrics": total})
-    feed.metrics = _of_one_schema(feed.metrics)
+    feed.metrics = _of_most_common(feed.metrics, feed.metrics)
     return feed
 
 
@@ -73,8 +75,7 @@ def feed_each(accepted: Iterable[AcceptedUpdate], base: Model, weighted_by: str)
         arrays = to_array_record(update.client_model())
         update.reply.content = RecordDict({"arrays": arrays, "metrics": update.metrics})
         replies.append(update.reply)
-    chosen = {id(content) for content in _of_one_schema([reply.content for reply in replies])}
-    replies = [reply for reply in replies if id(reply.content) in chosen]
+    replies = of_one_schema(replies)
     return Feed(replies=replies, senders=[reply.metadata.src_node_id for reply in replies])
 
 
@@ -92,14 +93,18 @@ def client_metrics(inner: Strategy, metrics: list[RecordDict]) -> Iterator[None]
         inner.train_metrics_aggr_fn = aggregate
 
 
-def _of_one_schema(contents: list[RecordDict]) -> list[RecordDict]:
-    """Keep the contents whose metrics have the most common names and list lengths."""
+def of_one_schema(replies: list[Message]) -> list[Message]:
+    """Keep the replies whose metrics have the most common names and list lengths."""
+    return _of_most_common(replies, [reply.content for reply in replies])
 
-    def schema(content: RecordDict) -> tuple[tuple[str, int], ...]:
-        (metrics,) = content.metric_records.values()
-        return tuple(sorted((k, len(v) if isinstance(v, list) else -1) for k, v in metrics.items()))
 
-    if not contents:
-        return []
-    most_common = Counter(map(schema, contents)).most_common(1)[0][0]
-    return [content for content in contents if schema(content) == most_common]
+def _of_most_common(items: list[T], contents: list[RecordDict]) -> list[T]:
+    """Keep those items whose contents are of the most common schema."""
+    schemas = [_schema(content) for content in contents]
+    most_common = Counter(schemas).most_common(1)
+    return [item for item, schema in zip(items, schemas, strict=True) if schema == most_common[0][0]]
+
+
+def _schema(content: RecordDict) -> tuple[tuple[str, int], ...]:
+    (metrics,) = content.metric_records.values()
+    return tuple(sorted((k, len(v) if isinstance(v, list) else -1) for k, v in metrics.items()))

@@ -45,21 +45,25 @@ class Memory(NamedTuple):
         )
 
 
-def recall(state: RecordDict, spec: ModelSpec, feedback: ErrorFeedback, acknowledged: int) -> Memory:
+def recall(state: RecordDict, spec: ModelSpec, feedback: ErrorFeedback, *, acknowledged: int, refused: int) -> Memory:
     """Read the memory.
 
-    Only what the server took is subtracted: after a lost or refused update all of it remains.
+    Only what the server took is subtracted: after a lost update all of it remains. Nothing remains of one whose values
+    were refused: it would be in all later ones, which would be refused for it as well.
 
     Args:
         state: The client's ``context.state``.
         spec: The model that is trained; a memory of another one is passed over.
         feedback: How residual and velocity go on.
         acknowledged: The last round of which the server took this client's update.
+        refused: The last round of which the server refused it for its values.
     """
     sent = state.get(_SENT_KEY)
     if not isinstance(sent, ConfigRecord):
         return Memory()
     frame = cast("bytes", sent["frame"])
+    if sent["round"] == refused:
+        return Memory(frame=frame)
     total, velocity = _read_delta(state, _TOTAL_KEY, spec), _read_delta(state, _VELOCITY_KEY, spec)
     if sent["round"] == acknowledged and (total or velocity):
         received = _read_delta(state, _RECEIVED_KEY, spec) or decode(frame, spec, limits=OWN_FRAMES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flwr.app import Message, MessageType
+from flwr.app import Message, MessageType, RecordDict
 
 from fedcomp.codecs import CodingContext, ErrorFeedback, decode, parse_codec
 from fedcomp.errors import FrameError, UsageError
@@ -66,11 +66,13 @@ def compression_mod(
             return call_next(message, context)
         order = read_order(CompressionOrder, message.content.config_records[ORDER_KEY])
         del message.content[ORDER_KEY]
+        before = RecordDict({**context.state})
         forget_other_lineages(context.state, order.lineage)
         try:
             at_hand = receiver.receive(message, context, order)
             references = receiver.references(order.references, at_hand, message, context)
         except FrameError as error:
+            context.state = before  # a message that is refused makes nobody forget
             return Message(to_error(error), reply_to=message)
         reply = _compress_reply(message, context, call_next, order, references)
         sign_with(context.state, order.lineage)
@@ -106,7 +108,9 @@ def _compress_reply(
     key, local = only_array_record(reply.content)
     delta = subtract_models(to_model(local), base)
     feedback = ErrorFeedback(order.residual_decay, order.momentum_correction)
-    memory = recall(context.state, ModelSpec.of(delta), feedback, order.acknowledged)
+    memory = recall(
+        context.state, ModelSpec.of(delta), feedback, acknowledged=order.acknowledged, refused=order.refused
+    )
     if order.zeros_stay:
         memory = memory.without_pruned(base)
     velocity = feedback.accelerate(delta, memory.velocity)

@@ -22,6 +22,8 @@ class CompressionOrder:
         residual_decay: See `ErrorFeedback`; 0 switches it off.
         momentum_correction: See `ErrorFeedback`; 0 switches it off.
         acknowledged: The last round of which the server took this client's update, 0 if none.
+        refused: The last round of which the server refused this client's update for its values, 0 if none: what it
+            meant to send then shall be forgotten.
         lineage: Names the training; see `lineage`.
         budget: Most bytes of the update's frame; 0 for no limit.
         references: Fingerprints of earlier models, which this client holds, that the frame shall be coded with.
@@ -35,6 +37,7 @@ class CompressionOrder:
     residual_decay: float
     momentum_correction: float
     acknowledged: int
+    refused: int
     lineage: str
     budget: int = 0
     zeros_stay: bool = False

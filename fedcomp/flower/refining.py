@@ -1,4 +1,4 @@
-"""A model that the server has changed after its strategy: the strategy must go on from there."""
+"""Strategies within strategies, and the model that they go on from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ def begin_from(strategy: Strategy, arrays: ArrayRecord) -> None:
 
     FedAvgM alone remembers the model that it returned; all others are told the model of each round.
     """
-    while isinstance(wrapped := getattr(strategy, "strategy", None), Strategy):
-        strategy = wrapped
+    strategy = innermost(strategy)
     if isinstance(strategy, FedAvgM):
         strategy.current_arrays = arrays
+
+
+def innermost(strategy: Strategy) -> Strategy:
+    """Return the strategy that takes the step; those for differential privacy hold it."""
+    while isinstance(wrapped := getattr(strategy, "strategy", None), Strategy):
+        strategy = wrapped
+    return strategy

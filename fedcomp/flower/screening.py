@@ -29,6 +29,8 @@ MAX_NORM = 1e15
 """Longest update that any server takes: no training makes such a step, and a few of them would overflow float32."""
 MAX_WEIGHT = 1e9
 """Most examples that a client may say it trained on: sums of weighted updates stay finite in float32."""
+_MOST_NUMBERS, _LONGEST_NAME = 16_384, 256
+"""Of a reply's metrics, which are kept until the round ends."""
 _MOST_MOMENTS = 4
 """Each keeps a few vectors of the model's size."""
 
@@ -88,6 +90,7 @@ class Screening:
         sent: What each client was sent of it.
         orders: What each client was asked for.
         weighted_by: Key of the weight in a reply's metrics.
+        only_weight: The one weight that there can be; None for any.
         limits: Caps for frames.
         clip_norm: Longer updates are scaled down to this norm; infinity for none.
         keys: Of all clients, whose frames must be sealed; None if they are not.
@@ -103,6 +106,7 @@ class Screening:
         sent: SentModels,
         orders: Mapping[int, CompressionOrder],
         weighted_by: str,
+        only_weight: float | None,
         limits: FrameLimits,
         clip_norm: float,
         keys: FrameKeys | None,
@@ -113,9 +117,13 @@ class Screening:
         self._orders, self._answered = orders, set[int]()
         self._keys, self._names = keys, set[str]()
         self._digests: dict[int, str] = {}
-        self._weighted_by, self._clip_norm = weighted_by, clip_norm
+        self._weighted_by, self._only_weight, self._clip_norm = weighted_by, only_weight, clip_norm
         self._limits = replace(limits, max_norm=min(limits.max_norm, MAX_NORM))
         self._moments: dict[tuple[int, ...], CodingContext] = {}
+
+    def is_waiting_for(self, sender: int) -> bool:
+        """Tell whether a client was asked and has not answered."""
+        return sender in self._orders and sender not in self._answered
 
     def check(self, reply: Message) -> AcceptedUpdate:
         """Check one reply.
@@ -129,8 +137,9 @@ class Screening:
         if sender in self._answered:
             raise Replayed(f"node {sender} has already answered in round {self._round}")
         self._answered.add(sender)
-        metrics = _only_metrics(reply)
-        weight = self._weight(metrics)
+        metrics, weight = check_metrics(reply, self._weighted_by)
+        if self._only_weight not in (None, weight):
+            raise InvalidValues(f"metric {self._weighted_by!r} is {weight}, it can only be {self._only_weight}")
         update = self._decode(reply)
         is_clipped = self._clip_norm != math.inf and (norm := update.norm()) > self._clip_norm
         if is_clipped:
@@ -186,20 +195,34 @@ class Screening:
             )
         return self._moments[held].sent_by(str(sender))
 
-    def _weight(self, metrics: MetricRecord) -> float:
-        for name, value in metrics.items():
-            if not all(math.isfinite(number) for number in (value if isinstance(value, list) else [value])):
-                raise InvalidValues(f"metric {name!r} is {value}, expected a finite number")
-        weight = metrics.get(self._weighted_by)
-        if not isinstance(weight, (int, float)) or weight <= 0:
-            raise ReplyMalformed(f"metric {self._weighted_by!r} is {weight}, expected a positive number")
-        if weight > MAX_WEIGHT:
-            raise InvalidValues(f"metric {self._weighted_by!r} is {weight}, expected at most {MAX_WEIGHT:g}")
-        return float(weight)
 
+def check_metrics(reply: Message, weighted_by: str) -> tuple[MetricRecord, float]:
+    """Return a reply's metrics, every number finite, and the weight among them.
 
-def _only_metrics(reply: Message) -> MetricRecord:
-    """Return a reply's one MetricRecord; raises `ReplyMalformed` if there is not exactly one."""
+    Raises:
+        ReplyMalformed: There is not exactly one MetricRecord, or it has no positive weight.
+        FrameTooLarge: It has more or longer names and numbers than any honest reply.
+        InvalidValues: A number is not finite, or the weight is beyond `MAX_WEIGHT`.
+    """
     if len(reply.content.metric_records) != 1:
         raise ReplyMalformed(f"reply has {len(reply.content.metric_records)} MetricRecords, expected exactly one")
-    return next(iter(reply.content.metric_records.values()))
+    (metrics,) = reply.content.metric_records.values()
+    count = sum(len(value) if isinstance(value, list) else 1 for value in metrics.values())
+    if max(count, len(metrics)) > _MOST_NUMBERS or any(len(name) > _LONGEST_NAME for name in metrics):
+        raise FrameTooLarge(
+            f"metrics have {len(metrics)} names and {count} numbers, at most {_MOST_NUMBERS} are allowed, and names of "
+            f"{_LONGEST_NAME} characters"
+        )
+    for name, value in metrics.items():
+        if not all(math.isfinite(number) for number in (value if isinstance(value, list) else [value])):
+            raise InvalidValues(f"metric {name!r} is not finite")
+    weight = metrics.get(weighted_by)
+    if not isinstance(weight, (int, float)) or weight <= 0:
+        raise ReplyMalformed(f"metric {weighted_by!r} is {_shown(weight)}, expected a positive number")
+    if weight > MAX_WEIGHT:
+        raise InvalidValues(f"metric {weighted_by!r} is {weight}, expected at most {MAX_WEIGHT:g}")
+    return metrics, float(weight)
+
+
+def _shown(value: object) -> str:
+    return f"a list of {len(value)}" if isinstance(value, list) else str(value)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from numpy.typing import DTypeLike
+
     from fedcomp.types import NDArray
 
 _FACTS, _CHECKSUM = "fedcomp.facts", "fedcomp.checksum"
@@ -45,6 +47,16 @@ class Snapshot(NamedTuple):
             {name: part.facts for name, part in parts.items()},
             {f"{name}{_BETWEEN}{key}": t for name, part in parts.items() for key, t in part.tensors.items()},
         )
+
+    @classmethod
+    def of_mapping(cls, values: Mapping[int, float], dtype: DTypeLike) -> Snapshot:
+        """Keep numbers by unsigned keys of 64 bits, such as node ids."""
+        keys = np.array(list(values), np.uint64)
+        return cls({}, {"keys": keys, "values": np.array(list(values.values()), dtype)})
+
+    def as_mapping(self) -> dict[int, Any]:
+        """Return what `of_mapping` kept."""
+        return dict(zip(self.tensors["keys"].tolist(), self.tensors["values"].tolist(), strict=True))
 
     def part(self, name: str) -> Snapshot:
         """Return one of the snapshots that were joined."""

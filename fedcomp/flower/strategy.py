@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from logging import ERROR
+from logging import ERROR, INFO, WARNING
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,13 +12,15 @@ from flwr.common.logger import log
 from flwr.serverapp.strategy import (
     DifferentialPrivacyClientSideAdaptiveClipping,
     DifferentialPrivacyClientSideFixedClipping,
+    FedAvg,
     Strategy,
 )
 
 from fedcomp.codecs import ErrorFeedback, parse_codec
-from fedcomp.errors import FrameError, UsageError
-from fedcomp.flower.budget import check_scalable, divide_by_weight, granted
+from fedcomp.errors import FrameError, InvalidValues, UsageError
+from fedcomp.flower.budget import check_budget, check_scalable, divide_by_weight, granted
 from fedcomp.flower.downlink import Broadcast, Downlink
+from fedcomp.flower.evaluations import screen_evaluations
 from fedcomp.flower.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
 from fedcomp.flower.keeping import keep_strategy, restore_strategy
 from fedcomp.flower.lineage import new_lineage
@@ -26,10 +28,11 @@ from fedcomp.flower.model_order import MODEL_KEY, failure_of
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
 from fedcomp.flower.order_record import write_order
 from fedcomp.flower.records import num_bytes, only_array_record, to_array_record, to_model
-from fedcomp.flower.refining import begin_from
+from fedcomp.flower.refining import begin_from, innermost
 from fedcomp.flower.screening import Screening
 from fedcomp.flower.shared_initial import SharedInitial
 from fedcomp.flower.snapshot import Snapshot
+from fedcomp.flower.streaming_grid import streaming
 from fedcomp.flower.traffic import DeadlineGrid, RoundTraffic, TimedGrid
 from fedcomp.wire import FrameLimits
 
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
     from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
     from flwr.serverapp import Grid
+    from flwr.serverapp.strategy import Result
 
     from fedcomp.flower.authentication import FrameKeys
     from fedcomp.flower.budget import Budget
@@ -61,12 +65,15 @@ class CompressedStrategy(Strategy):
     A bad update is refused, counted under its reason and logged; it never ends the round. If fewer than
     `min_replies` updates are left, the round changes nothing.
 
+    `start` lets replies stream (`streaming`) where the Grid's own do not.
+
     Args:
-        inner: Any Flower strategy.
+        inner: Any strategy of ``flwr.serverapp.strategy``.
         codec: Codec text or preset name; ``"none"`` asks for plain arrays under the same checks and counts.
         downlink: Codec text or preset name for what is sent to train from: the difference to what each client holds.
             ``"none"`` sends plain arrays. Messages that evaluate are always plain.
-        downlink_full: The same for whole models, which new clients are sent and those that lost theirs.
+        downlink_full: The same for whole models, which new clients are sent and those that lost theirs; empty is
+            ``"q8"``, or `downlink` itself if that drops nothing.
         initial: The run's initial model, if the clients' `compression_mod` can build it (its own `initial`): whole
             models are then sent relative to that, and updates are coded with its help. A client that turns out to
             build another one does without.
@@ -94,7 +101,7 @@ class CompressedStrategy(Strategy):
         on_round: Called with the counts of each finished training round.
 
     Raises:
-        UsageError: A codec does not parse, or a number is out of range.
+        UsageError: `inner` is no such strategy, a codec does not parse, or a number is out of range.
     """
 
     def __init__(
@@ -103,7 +110,7 @@ class CompressedStrategy(Strategy):
         *,
         codec: str = "thin",
         downlink: str = NO_CODEC,
-        downlink_full: str = "q8",
+        downlink_full: str = "",
         initial: Model | None = None,
         downlink_cache_bytes: int = 1 << 31,
         downlink_max_lag: float = 10.0,
@@ -122,6 +129,7 @@ class CompressedStrategy(Strategy):
         on_update: Callable[[int, AcceptedUpdate], None] | None = None,
         on_round: Callable[[RoundTraffic], None] | None = None,
     ) -> None:
+        _check_inner(inner)
         ErrorFeedback(residual_decay, momentum_correction)  # raises what is out of range here, not at the clients
         if min_replies < 1:
             raise UsageError(f"min_replies is {min_replies}, expected 1 or more")
@@ -133,6 +141,10 @@ class CompressedStrategy(Strategy):
         self.codec = codec if codec == NO_CODEC else str(parse_codec(codec))
         if codec != NO_CODEC:
             check_scalable(codec, uplink_budget)
+        check_budget("uplink_budget", uplink_budget)
+        check_budget("downlink_budget", downlink_budget)
+        if downlink_budget and downlink == NO_CODEC:
+            raise UsageError("downlink_budget needs a downlink codec: plain arrays have one size")
         if not 0 <= budget_by_weight <= 2:
             raise UsageError(f"budget_by_weight is {budget_by_weight}, expected 0 to 2")
         self.uplink_budget, self.budget_by_weight = uplink_budget, budget_by_weight
@@ -157,13 +169,33 @@ class CompressedStrategy(Strategy):
         self._lineage = new_lineage()
         self._keys = authenticate
         self._acknowledged: dict[int, int] = {}
+        self._refused: dict[int, int] = {}
         self._weights: dict[int, float] = {}
+        self._evaluators: list[int] = []
         self._screening: Screening | None = None
         self._base: Model = {}
         self._dense_bytes = 0
         self._traffic = RoundTraffic(round=0)
         self._grid: Grid | None = None
         self._num_late = 0
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Do all rounds; see Flower's `Strategy.start`."""
+        grid = streaming(grid, max_reply_bytes=self.max_reply_bytes(initial_arrays))
+        return super().start(grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn)
+
+    def max_reply_bytes(self, arrays: ArrayRecord) -> int:
+        """Return more than the arrays of any honest reply take: a frame, or a plain model in twice its precision."""
+        return self.limits.max_frame_bytes + 2 * num_bytes(arrays)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -189,6 +221,7 @@ class CompressedStrategy(Strategy):
                 residual_decay=self.residual_decay,
                 momentum_correction=self.momentum_correction,
                 acknowledged=self._acknowledged.get(client, 0),
+                refused=self._refused.get(client, 0),
                 lineage=self._lineage,
                 budget=budgets[client],
                 references=self._references(client),
@@ -210,6 +243,7 @@ class CompressedStrategy(Strategy):
             sent=self._sent,
             orders=orders,
             weighted_by=_weighted_by(self.inner),
+            only_weight=getattr(innermost(self.inner), "only_weight", None),
             limits=self.limits,
             clip_norm=min(self.clip_update_norm or math.inf, _norm_at_clients(self.inner)),
             keys=self._keys,
@@ -229,12 +263,11 @@ class CompressedStrategy(Strategy):
             with client_metrics(self.inner, feed.metrics):
                 arrays, metrics = self.inner.aggregate_train(server_round, feed.replies)
         if arrays is not None:
-            arrays = _with_types_of(self._base, arrays)
-            if self._refine:
-                arrays = to_array_record(self._refine(server_round, to_model(arrays)))
-                begin_from(self.inner, arrays)
+            arrays = self._finish_model(server_round, arrays)
+        if arrays is not None:
             self._acknowledged |= dict.fromkeys(feed.senders, server_round)
         self._ask_grid()
+        self._log_traffic()
         if self._on_round:
             self._on_round(self._traffic)
         return arrays, metrics
@@ -242,11 +275,22 @@ class CompressedStrategy(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Leave evaluation to `inner`."""
-        return self.inner.configure_evaluate(server_round, arrays, config, grid)
+        """Leave evaluation to `inner`; its messages hold the whole model, as plain arrays."""
+        messages = list(self.inner.configure_evaluate(server_round, arrays, config, grid))
+        if messages and self.downlink and not self._evaluators:
+            log(
+                WARNING,
+                "clients that evaluate are sent whole models, %d bytes each, whatever the downlink's codec: to measure "
+                "at the server instead, set fraction_evaluate=0 and evaluate_fn",
+                num_bytes(arrays),
+            )
+        self._evaluators = [message.metadata.dst_node_id for message in messages]
+        return messages
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Leave evaluation to `inner`."""
+        """Leave evaluation to `inner`; one that averages is given the replies that can be averaged."""
+        if isinstance(innermost(self.inner), FedAvg):
+            replies = screen_evaluations(replies, self._evaluators, _weighted_by(self.inner))
         return self.inner.aggregate_evaluate(server_round, replies)
 
     def summary(self) -> None:
@@ -259,19 +303,13 @@ class CompressedStrategy(Strategy):
         Raises:
             CheckpointError: `inner` has an attribute that can not be kept.
         """
-        acknowledged = {
-            "clients": np.array(list(self._acknowledged), np.uint64),
-            "rounds": np.array(list(self._acknowledged.values()), np.int64),
-        }
-        weights = {
-            "clients": np.array(list(self._weights), np.uint64),
-            "weights": np.array(list(self._weights.values()), np.float64),
-        }
         return Snapshot.join(
             {
                 "inner": keep_strategy(self.inner),
-                "acknowledged": Snapshot({"lineage": self._lineage}, acknowledged),
-                "weights": Snapshot({}, weights),
+                "lineage": Snapshot({"lineage": self._lineage}, {}),
+                "acknowledged": Snapshot.of_mapping(self._acknowledged, np.int64),
+                "refused": Snapshot.of_mapping(self._refused, np.int64),
+                "weights": Snapshot.of_mapping(self._weights, np.float64),
                 "initial": self._initial.save_state(),
             }
         )
@@ -280,16 +318,15 @@ class CompressedStrategy(Strategy):
         """Go on from what `save_state` of a strategy that was built in the same way returned."""
         restore_strategy(self.inner, snapshot.part("inner"))
         self._initial.restore_state(snapshot.part("initial"))
-        (facts, acknowledged) = snapshot.part("acknowledged")
-        self._lineage = facts["lineage"]
-        self._acknowledged = dict(zip(acknowledged["clients"].tolist(), acknowledged["rounds"].tolist(), strict=True))
-        (_, weights) = snapshot.part("weights")
-        self._weights = dict(zip(weights["clients"].tolist(), weights["weights"].tolist(), strict=True))
+        self._lineage = snapshot.part("lineage").facts["lineage"]
+        self._acknowledged = snapshot.part("acknowledged").as_mapping()
+        self._refused = snapshot.part("refused").as_mapping()
+        self._weights = snapshot.part("weights").as_mapping()
 
     def _accept(self, replies: Iterable[Message]) -> Iterator[AcceptedUpdate]:
         for reply in replies:
             sender = reply.metadata.src_node_id
-            if self._screening and reply.has_error() and (failure := failure_of(reply.error)):
+            if reply.has_error() and self._is_waiting_for(sender) and (failure := failure_of(reply.error)):
                 self._sent.fail(sender, failure)
                 self._traffic.rejected[failure] += 1
                 self._traffic.complain(
@@ -320,6 +357,36 @@ class CompressedStrategy(Strategy):
                 self._on_update(self._traffic.round, update)
             yield update
 
+    def _finish_model(self, server_round: int, arrays: ArrayRecord) -> ArrayRecord | None:
+        """Refine the round's model; None if it is not finite, which changes nothing and counts as a skipped round."""
+        arrays = _with_types_of(self._base, arrays)
+        if self._refine:
+            arrays = to_array_record(self._refine(server_round, to_model(arrays)))
+            begin_from(self.inner, arrays)
+        if all(np.isfinite(values).all() for values in to_model(arrays).values() if values.dtype.kind == "f"):
+            return arrays
+        self._traffic.skipped = True
+        self._traffic.complain("the round's model is not finite: the round changes nothing")
+        begin_from(self.inner, to_array_record(self._base))
+        return None
+
+    def _is_waiting_for(self, sender: int) -> bool:
+        return self._screening is not None and self._screening.is_waiting_for(sender)
+
+    def _log_traffic(self) -> None:
+        traffic = self._traffic
+        log(
+            INFO,
+            "round %d: %d of %d updates, %d bytes up instead of %d, %d down instead of %d",
+            traffic.round,
+            traffic.accepted,
+            traffic.sent,
+            traffic.uplink_bytes,
+            traffic.dense_uplink_bytes,
+            traffic.downlink_bytes,
+            traffic.dense_downlink_bytes,
+        )
+
     def _ask_grid(self) -> None:
         """Note what only the Grid knows of a round."""
         if isinstance(self._grid, TimedGrid):
@@ -339,6 +406,8 @@ class CompressedStrategy(Strategy):
         return tuple(reference.fingerprint for reference in self._sent.references(client))
 
     def _refuse(self, sender: int, reason: str, error: Exception) -> None:
+        if reason == InvalidValues.reason:
+            self._refused[sender] = self._traffic.round
         self._traffic.rejected[reason] += 1
         self._traffic.complain(
             f"refused the update of client {sender}: {reason}: {error}", client=sender, reason=reason
@@ -346,10 +415,15 @@ class CompressedStrategy(Strategy):
 
 
 def _weighted_by(strategy: Strategy) -> str:
-    """Find the weight's key; differential privacy strategies hold the one that knows it."""
-    while isinstance(wrapped := getattr(strategy, "strategy", None), Strategy):
-        strategy = wrapped
-    return str(getattr(strategy, "weighted_by_key", "num-examples"))
+    return str(getattr(innermost(strategy), "weighted_by_key", "num-examples"))
+
+
+def _check_inner(inner: Strategy) -> None:
+    if not isinstance(inner, Strategy):
+        found = f"{type(inner).__module__}.{type(inner).__qualname__}"
+        raise UsageError(f"inner is {found}, expected a strategy of flwr.serverapp.strategy, such as FedAvg()")
+    if isinstance(innermost(inner), CompressedStrategy):
+        raise UsageError("inner is a CompressedStrategy already: updates are compressed once")
 
 
 def _norm_at_clients(strategy: Strategy) -> float:

@@ -42,16 +42,17 @@ class StreamingGrid(WrappingGrid):
     Args:
         inner: The Grid that does the work, such as the one that Flower gives a deployed ServerApp.
         deadline: Seconds until a round is closed; None for no limit but the timeout of `send_and_receive`.
+        max_reply_bytes: Most bytes of one reply's arrays; a larger one counts as none.
 
     Raises:
         UsageError: The deadline is not positive.
     """
 
-    def __init__(self, inner: Grid, *, deadline: float | None = None) -> None:
+    def __init__(self, inner: Grid, *, deadline: float | None = None, max_reply_bytes: int = 1 << 32) -> None:
         if deadline is not None and not deadline > 0:
             raise UsageError(f"deadline is {deadline}, expected a positive number of seconds")
         super().__init__(inner)
-        self._deadline = deadline
+        self._deadline, self._max_reply_bytes = deadline, max_reply_bytes
         self._backlog = Backlog()
 
     @property
@@ -77,18 +78,19 @@ class StreamingGrid(WrappingGrid):
             for message in waiting:
                 message.metadata.ttl = min(message.metadata.ttl, self._deadline + _GRACE_SECONDS)
         seconds = min((limit for limit in (self._deadline, timeout) if limit is not None), default=math.inf)
-        courier = Courier(self._inner, waiting, self._backlog, seconds)
+        courier = Courier(self._inner, waiting, self._backlog, seconds, self._max_reply_bytes)
         del waiting  # the courier lets each message go when it is sent
         yield from courier.replies()
 
 
-def streaming(grid: Grid, *, deadline: float | None = None) -> Grid:
+def streaming(grid: Grid, *, deadline: float | None = None, max_reply_bytes: int = 1 << 32) -> Grid:
     """Return a Grid that streams: the same one if its `send_and_receive` is a generator, else a `StreamingGrid`.
 
     Args:
         grid: Any.
         deadline: See `StreamingGrid`; a Grid that streams keeps to its timeout.
+        max_reply_bytes: See `StreamingGrid`; one that streams is trusted.
     """
     if inspect.isgeneratorfunction(type(grid).send_and_receive):
         return grid
-    return StreamingGrid(grid, deadline=deadline)
+    return StreamingGrid(grid, deadline=deadline, max_reply_bytes=max_reply_bytes)
