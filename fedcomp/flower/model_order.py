@@ -24,6 +24,9 @@ NOTHING = 0
 SERVER = "server"
 """The sender in the binding of a model's frame: no client's id, so no client's frame can be passed for one."""
 
+MOST_REFERENCES = 2
+"""Of a frame: the model that a client's was relative to, and the initial one."""
+
 LOST, LOST_REFERENCE, REFUSED = "lost-model", "lost-reference", "refused-model"
 """Why a client could not make its model: the words under which the server counts it."""
 
