@@ -51,7 +51,7 @@ class Receiver:
     Args:
         initial: Builds the run's initial model; None if this client can not.
         limits: Caps for the server's frames.
-        max_model_bytes: Largest model whose tensors are allocated because the server says so.
+        max_model_bytes: Largest model that is made because the server says so; see `compression_mod` for what it takes.
     """
 
     def __init__(self, initial: InitialModel | None, limits: FrameLimits, max_model_bytes: int) -> None:

@@ -1,5 +1,6 @@
 """Sections that would decompress to much more than the model has, or that say so, for every coder and kind."""
 
+import json
 import time
 
 import numpy as np
@@ -11,8 +12,9 @@ from pcodec import ChunkConfig, DeltaSpec, ModeSpec, standalone
 import fedcomp
 from fedcomp.codecs.entropy import OpenZLFSE, Pcodec, Raw, Zstd, compress
 from fedcomp.codecs.openzl_frame import check_openzl_frame
+from fedcomp.flower.model_order import read_spec
 from fedcomp.wire import SectionKind
-from tests.attacks.check import CAP, outcome_of
+from tests.attacks.check import CAP, Memory, outcome_of
 from tests.attacks.forge import frame_of, stage
 
 SPEC = fedcomp.ModelSpec.of({"w": np.zeros((10, 100), np.float32)})
@@ -216,6 +218,19 @@ def test_large_models_take_no_more_than_they_have_to(wide):
     ]
     assert all(len(frame) < 5000 for frame in frames)
     assert [outcome_of(frame, spec) for frame in frames] == ["decoded"] * 5
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_a_whole_model_takes_no_more_than_is_said(dtype):
+    """`compression_mod` names the bytes a parameter: all positions are the worst that a server can choose."""
+    spec = fedcomp.ModelSpec.of({"w": np.zeros((2000, 1000), dtype)})
+    size, text = spec.num_parameters, json.dumps([["w", dtype, [2000, 1000]]]).encode()
+    floats = zeros("VALUES", size, np.float32)
+    frame = frame_of(spec, (stage(16, size), stage(32)), zeros("POSITIONS", size, np.uint32), floats)
+    memory = Memory()
+    base = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in read_spec(text, 1 << 32)}
+    fedcomp.types.add_delta(base, fedcomp.decode(frame, spec))
+    assert memory.taken() < 40 * size
 
 
 def zeros(kind, count, dtype):
