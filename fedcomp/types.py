@@ -121,9 +121,39 @@ def subtract_models(local: Model, base: Model) -> ModelDelta:
 
 
 def add_delta(base: Model, delta: ModelDelta) -> dict[str, NDArray]:
-    """Return ``base + delta`` with `base`'s types: the inverse of `subtract_models`."""
+    """Return ``base + delta`` with `base`'s types: the inverse of `subtract_models`.
+
+    What is beyond a type's range, as no such difference is, becomes the nearest that the type has.
+    """
+    return {name: _add(before, delta[name]) for name, before in base.items()}
+
+
+def cast_within(values: NDArray, dtype: np.dtype[Any]) -> NDArray:
+    """Return values in another type; what is beyond its range becomes the nearest that it has."""
+    if np.can_cast(values.dtype, dtype):
+        return values.astype(dtype, copy=False)
+    low, high = range_of(dtype)
+    if values.dtype.kind == "f" and float(high) > high:  # as a float the largest of 64 bits is one more
+        high = np.nextafter(float(high), 0)
+    return np.asarray(values.clip(low, high)).astype(dtype)
+
+
+def range_of(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the least and the largest finite number of a type; of booleans 0 and 1."""
+    if dtype.kind == "b":
+        return 0, 1
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).min, np.iinfo(dtype).max
+    return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+
+
+def _add(before: NDArray, step: NDArray) -> NDArray:
     # NumPy's sum of two scalars is no array.
-    return {name: np.asarray(before + delta[name]).astype(before.dtype) for name, before in base.items()}
+    if "float" in before.dtype.name:
+        return cast_within(np.asarray(before + step), before.dtype)
+    after = np.asarray(before.astype(np.int64) + step)
+    # 64 bits wrap around, as their difference did, and so come back.
+    return after.astype(before.dtype) if before.dtype.itemsize == 8 else cast_within(after, before.dtype)
 
 
 def _working_copy(array: NDArray) -> NDArray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedcomp.errors import EncodeError
-from fedcomp.types import ModelSpec, add_delta, fingerprint_model, subtract_models
+from fedcomp.types import ModelSpec, add_delta, cast_within, fingerprint_model, range_of, subtract_models
 
 MODEL = {"w": np.ones((2, 3), np.float32), "n": np.array(4), "h": np.zeros(2, np.float16)}
 
@@ -17,6 +17,54 @@ def test_a_delta_is_local_minus_global_and_adds_back():
     assert [values.dtype.name for values in delta.values()] == ["float32", "int64", "float32"]
     back = add_delta(MODEL, delta)
     assert all((back[name] == local[name]).all() and back[name].dtype == MODEL[name].dtype for name in MODEL)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "before", "after"),
+    [
+        ("bool", True, False),
+        ("int8", -128, 127),
+        ("uint8", 255, 0),
+        ("int64", 2**63 - 1, -(2**63)),
+        ("int64", 5, -(2**63)),
+        ("uint64", 0, 2**64 - 1),
+        ("uint64", 2**63 + 1, 2**63),
+        ("float16", -65504, 65504),
+    ],
+)
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_the_ends_of_a_type_come_back(dtype, before, after, shape):
+    base, local = {"n": np.full(shape, before, dtype)}, {"n": np.full(shape, after, dtype)}
+    found = add_delta(base, subtract_models(local, base))["n"]
+    assert type(found) is np.ndarray
+    np.testing.assert_array_equal(found, local["n"], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "before", "step", "after"),
+    [
+        ("bool", True, 7, True),
+        ("bool", True, -7, False),
+        ("uint8", 1, 300, 255),
+        ("uint8", 1, -300, 0),
+        ("int32", 1, 2**40, 2**31 - 1),
+        ("int32", 1, -(2**63), -(2**31)),
+        ("float16", 1, 1e6, 65504),
+        ("float16", 1, -1e30, -65504),
+    ],
+)
+def test_a_sum_beyond_a_type_ends_at_its_range(dtype, before, step, after):
+    steps = np.full(2, step, "float32" if dtype == "float16" else "int64")
+    found = add_delta({"n": np.full(2, before, dtype)}, {"n": steps})["n"]
+    np.testing.assert_array_equal(found, np.full(2, after, dtype), strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint32", "int64", "uint64", "float16", "float32"])
+def test_floats_beyond_a_type_end_at_its_range(dtype):
+    low, high = range_of(np.dtype(dtype))
+    found = cast_within(np.array([-1e300, 0, 1e300]), np.dtype(dtype))
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.astype(float), [low, 0, high], rtol=1e-15)
 
 
 def test_models_that_do_not_match_are_refused():

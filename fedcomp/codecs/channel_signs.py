@@ -47,7 +47,7 @@ def decode_signs(data: bytes, cuts: Cuts) -> NDArray:
     Raises:
         FrameError: `data` do not hold ``cuts.size`` signs, all of them and nothing else.
     """
-    decoder = IntervalDecoder(data)
+    decoder = IntervalDecoder(data, cuts.size)
     negative = []
     for size in np.diff(cuts.channels).tolist():
         num_negative = 0

@@ -74,7 +74,8 @@ def decode_positions(data: bytes, count: int, cuts: Cuts, moved: NDArray) -> NDA
     Raises:
         FrameError: `data` do not hold `count` positions, all of them and nothing else.
     """
-    decoder, remaining = IntervalDecoder(data), count
+    num_lines = sum(min(m.rows, m.columns) for m in cuts.matrices)
+    decoder, remaining = IntervalDecoder(data, count + num_lines), count  # a line's end is an interval, too
     parts = [np.empty(0, np.int64)]
     for matrix in Odds(moved, cuts, count).matrices():
         for line in matrix.lines():

@@ -12,14 +12,14 @@ import numpy as np
 from fedcomp.codecs.layout import layout_of
 from fedcomp.codecs.products import Factored, Product
 from fedcomp.errors import InvalidValues
-from fedcomp.types import ModelSpec
+from fedcomp.types import ModelSpec, range_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from fedcomp.codecs.layout import Layout
     from fedcomp.codecs.products import ProductSum
-    from fedcomp.types import ModelDelta, NDArray
+    from fedcomp.types import Model, ModelDelta, NDArray
 
 _PIECE = 1 << 15
 
@@ -102,6 +102,24 @@ class DecodedUpdate:
         if largest != math.inf and not (norm := self.norm()) <= largest:
             raise InvalidValues(f"update has norm {norm:.4g}, at most {largest:.4g} is allowed")
 
+    def check_integers(self, base: Model, largest: int) -> None:
+        """Check where the update moves integers to.
+
+        Args:
+            base: What it is applied to.
+            largest: Furthest that a number may move, at most 2^62.
+
+        Raises:
+            InvalidValues: Further than that, or out of a tensor's type.
+        """
+        for tensor, steps in self.layout.integers.slices(self.integers):
+            furthest = max(int(steps.max(initial=0)), -int(steps.min(initial=0)))
+            if furthest > largest:
+                raise InvalidValues(f"tensor {tensor.name!r} moves by {furthest}, at most {largest} is allowed")
+            before = base[tensor.name].reshape(-1)
+            if _leave_type(before, steps):
+                raise InvalidValues(f"tensor {tensor.name!r} leaves the range of its type, {before.dtype}")
+
     def scaled(self, factor: float) -> DecodedUpdate:
         """Return the update with its floating tensors multiplied by a number."""
         coded = self.coded.scaled(factor) if isinstance(self.coded, Factored) else self.coded * np.float32(factor)
@@ -128,3 +146,12 @@ class DecodedUpdate:
         for group, flat in ((self.layout.kept, self.kept), (self.layout.integers, self.integers)):
             for tensor, values in group.slices(flat):
                 yield tensor.name, slice(None), values
+
+
+def _leave_type(before: NDArray, steps: NDArray) -> bool:
+    """Tell whether a sum of integers is beyond the first ones' type; steps are int64 and at most 2^62."""
+    low, high = range_of(before.dtype)
+    wide = np.uint64 if before.dtype == np.uint64 else np.int64
+    up, down = steps.clip(min=0).astype(wide), (-steps.clip(max=0)).astype(wide)
+    # What could overflow is subtracted from the limits.
+    return bool((before.astype(wide) > high - up).any() or (before.astype(wide) < low + down).any())

@@ -114,14 +114,14 @@ def decode_transformed(data: bytes, spec: ModelSpec) -> NDArray | None:
 
 
 def _dequantize(stages: _Stages, arrays: Arrays, cuts: Cuts, known: Known | None) -> NDArray | Factored:
-    """Return the values, every one finite; as products, where they came as such and are of a usual size."""
+    """Return the values, every one finite; as products, where they came as such and add up as such."""
     if stages.transform is None:
         return stages.quantizer.dequantize(arrays, cuts)
     transformed = stages.quantizer.dequantize(arrays, stages.transform.cuts_after(cuts, stages.key))
     with np.errstate(over="ignore", invalid="ignore"):
         if isinstance(stages.transform, Factoring):
             factored = stages.transform.factor(transformed, cuts, stages.key, known)
-            if factored.is_small:
+            if factored.adds_up:
                 return factored
             values = factored.expand()
         else:

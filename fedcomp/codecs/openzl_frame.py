@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _MAGIC_OF_VERSION_27 = bytes.fromhex("dba5b1d7")
 _NO_CHECKSUMS_ONE_SERIAL_OUTPUT = b"\x00\x01"
-_BLOCK = 1 << 15
-"""The encoder's blocks; each is at most two codecs and three streams."""
+_BLOCK, _PARTS = 1 << 15, 3
+"""The encoder's blocks, all in one chunk; each is at most two codecs and three streams."""
 
 
 class _Codec(NamedTuple):
@@ -47,16 +47,21 @@ def check_openzl_frame(data: bytes, size: int) -> None:
     """Check that a frame is one that the encoder writes for `size` bytes, as far as memory is concerned.
 
     Raises:
-        FrameMalformed: Another size, another codec, streams of more than some multiples of `size`, trailing bytes.
+        FrameMalformed: Another size, another codec, more chunks, codecs and streams than there are blocks for, streams
+            of more than some multiples of `size`, trailing bytes.
     """
     reader = _Reader(data)
     if reader.take(6) != _MAGIC_OF_VERSION_27 + _NO_CHECKSUMS_ONE_SERIAL_OUTPUT:
         raise FrameMalformed("openzl section is not of one serial output, format version 27, without checksums")
     if (declared := reader.varint() - 1) != size:
         raise FrameMalformed(f"openzl section declares {declared} bytes, expected {size}")
-    allowed = 16 * size + _BLOCK
+    allowed, parts = 16 * size + _BLOCK, _PARTS * (size // _BLOCK + 1) + 1
     while reader.peek():
-        for written in _sizes_in_chunk(reader, size):
+        num_codecs, num_stored = reader.varint() - 1, reader.varint()
+        parts -= max(num_codecs, num_stored, 1)  # an empty chunk takes time, too
+        if num_codecs < 0 or parts < 0:
+            raise FrameMalformed(f"openzl section has too many chunks, codecs or streams for {size} bytes")
+        for written in _sizes_in_chunk(reader, num_codecs, num_stored):
             allowed -= written
             if allowed < 0:
                 raise FrameMalformed(f"openzl section writes more than {16 * size + _BLOCK} bytes to give {size}")
@@ -106,15 +111,12 @@ class _Reader:
         return [self.varint() + 1 if flag else 0 for flag in self.packed(count, 1)]
 
 
-def _sizes_in_chunk(reader: _Reader, size: int) -> Iterator[int]:
-    """Yield how many bytes each codec of a chunk may write; the reader is behind the chunk in the end.
+def _sizes_in_chunk(reader: _Reader, num_codecs: int, num_stored: int) -> Iterator[int]:
+    """Yield how many bytes each codec of a chunk may write; the reader goes from behind these counts to its end.
 
     Streams are numbered in the order in which codecs take them. A codec says how far behind its own inputs its output
     is; the numbers that are left over belong to the streams that the chunk stores.
     """
-    num_codecs, num_stored = reader.varint() - 1, reader.varint()
-    if num_codecs < 0 or max(num_codecs, num_stored) > 3 * (size // _BLOCK + 1) + 1:
-        raise FrameMalformed(f"openzl section has {num_codecs} codecs and {num_stored} streams for {size} bytes")
     are_custom, ids = reader.packed(num_codecs, 1), reader.packed(num_codecs, 7)
     if any(are_custom) or not _CODECS.keys() >= set(ids):
         raise FrameMalformed(f"openzl section has codecs {sorted(set(ids))}, expected some of {sorted(_CODECS)}")

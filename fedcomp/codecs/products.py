@@ -7,7 +7,9 @@ updates with one matrix product.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,10 +25,11 @@ _STACKED = 128
 _LARGEST = 1e30
 """Above it entries may become infinite where many are added up in float32."""
 _MOST_CANCELLED = 64
-"""Where components cancel each other by more, their norm is not to be had from their lengths and angles."""
+"""How much longer components may be together than their sum: what rounding leaves of them is as much larger than it."""
 
 
-class Product(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Product:
     """A matrix as ``left.T @ right``: float32, (rank, rows) and (rank, columns)."""
 
     left: NDArray
@@ -63,16 +66,21 @@ class Product(NamedTuple):
         """Return the matrix multiplied by a number."""
         return Product(self.left * np.float32(factor), self.right)
 
+    @property
+    def cancels(self) -> bool:
+        """Whether the components cancel each other: then a sum in another order, or a norm from angles, is another."""
+        lengths = np.sqrt(np.diag(self._inner))
+        return float(lengths.sum()) ** 2 > _MOST_CANCELLED**2 * self.squared_norm()
+
     def squared_norm(self) -> float:
-        """Return the sum of the squared entries: of the components' lengths and angles, unless they cancel."""
+        """Return the sum of the squared entries, from the components' lengths and angles; not of what `cancels`."""
+        return float(self._inner.sum())
+
+    @cached_property
+    def _inner(self) -> NDArray:
+        """The inner products of the components: float64, (rank, rank)."""
         left, right = self.left.astype(np.float64), self.right.astype(np.float64)
-        inner = (left @ left.T) * (right @ right.T)
-        squared, longest = float(inner.sum()), float(np.sqrt(np.diag(inner)).sum())
-        if longest**2 <= _MOST_CANCELLED**2 * squared:
-            return squared
-        matrix = np.empty(left.shape[1] * right.shape[1], np.float32)
-        self.expand(matrix)
-        return float(np.square(matrix, dtype=np.float64).sum())
+        return (left @ left.T) * (right @ right.T)
 
 
 class Factored:
@@ -88,9 +96,12 @@ class Factored:
         self._expanded: NDArray | None = None
 
     @property
-    def is_small(self) -> bool:
-        """Whether all values are finite, and so are sums of many such."""
-        return all(t.bound <= _LARGEST if isinstance(t, Product) else np.isfinite(t).all() for t in self.tensors)
+    def adds_up(self) -> bool:
+        """Whether sums of many such, as factors, are finite and those of the expanded vectors but for rounding."""
+        return all(
+            t.bound <= _LARGEST and not t.cancels if isinstance(t, Product) else np.isfinite(t).all()
+            for t in self.tensors
+        )
 
     def expand(self) -> NDArray:
         """Return the whole vector, written once."""
@@ -109,7 +120,7 @@ class Factored:
         return Factored(scaled, self._bounds)
 
     def squared_norm(self) -> float:
-        """Return the sum of the squared values."""
+        """Return the sum of the squared values, if it `adds_up`."""
         return sum(
             t.squared_norm() if isinstance(t, Product) else float(np.square(t, dtype=np.float64).sum())
             for t in self.tensors

@@ -29,7 +29,8 @@ _LOWEST_BITS = 44
 LOWEST = 1 << _LOWEST_BITS
 """A state has at least that, and less than that and a word: two digits of Python's integers, and 2^12 times `TOTAL`, so
 that rounding costs next to nothing."""
-_STATE_BYTES = 8
+_STATE_BYTES, _LONGEST_BYTES = 8, TOTAL_BITS // 8
+"""Of the state, and of an interval of width 1 besides."""
 
 
 def encode_intervals(starts: NDArray, widths: NDArray) -> bytes:
@@ -56,16 +57,22 @@ class IntervalDecoder:
 
     Args:
         data: From the wire.
+        most: How many intervals there may be.
 
     Attributes:
         state: All that is known of what follows; its lowest bits are a number in the next interval. Loops that can not
             afford a call for each interval do what `take` does on their own.
 
     Raises:
-        FrameMalformed: `data` does not begin with a state.
+        FrameMalformed: `data` does not begin with a state, or is longer than so many intervals can be.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, most: int) -> None:
+        # As Python's integers the words take 20 times their bytes.
+        if len(data) > (longest := _STATE_BYTES + most * _LONGEST_BYTES):
+            raise FrameMalformed(
+                f"a section of intervals has {len(data)} bytes, expected at most {longest} for {most} intervals"
+            )
         self.state = int.from_bytes(data[:_STATE_BYTES], "little")
         if len(data) < _STATE_BYTES or len(data) % 2 or not LOWEST <= self.state < LOWEST << _WORD_BITS:
             raise FrameMalformed("a section of intervals does not begin with a state")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedcomp.codecs import ProductSum
+from fedcomp.types import cast_within
 
 if TYPE_CHECKING:
     from fedcomp.codecs import DecodedUpdate
@@ -36,10 +37,13 @@ class WeightedMean:
         self.total_weight += weight
 
     def model(self) -> Model:
-        """Return the mean of the clients' models, in the base's types; at least one update must have come."""
+        """Return the mean of the clients' models, in the base's types; at least one update must have come.
+
+        Integers are rounded, and so are booleans. What is beyond a type's range becomes the nearest that it has.
+        """
         self._products.flush()
         return {name: self._mean(name, base) for name, base in self._base.items()}
 
     def _mean(self, name: str, base: NDArray) -> NDArray:
         mean = base + self._sums[name].reshape(base.shape) / self.total_weight
-        return np.asarray(np.rint(mean) if base.dtype.kind in "iu" else mean).astype(base.dtype)
+        return cast_within(np.asarray(mean if base.dtype.kind == "f" else np.rint(mean)), base.dtype)

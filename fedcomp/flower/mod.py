@@ -51,7 +51,9 @@ def compression_mod(
         initial: Builds the run's initial model, as ``initial(message, context)``: then the server need not send it.
             If it is another one than the server's, bit for bit, the server notices and sends its own.
         limits: Caps for what the server may send.
-        max_model_bytes: Largest model whose tensors are allocated because the server says so.
+        max_model_bytes: Largest model that is made because the server says so, by the bytes of its tensors. To make it
+            takes more for a moment: three times that of a float32 model as a rule, and up to 40 bytes a parameter, of
+            whatever type, if a server chooses its frame for that.
 
     Returns:
         A mod for ``ClientApp(mods=[compression_mod()])``. Put it first, which is outermost: the mods behind it see the

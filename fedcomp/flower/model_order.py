@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Error
@@ -24,12 +25,16 @@ NOTHING = 0
 SERVER = "server"
 """The sender in the binding of a model's frame: no client's id, so no client's frame can be passed for one."""
 
+MOST_REFERENCES = 2
+"""Of a frame: the model that a client's was relative to, and the initial one."""
+
 LOST, LOST_REFERENCE, REFUSED = "lost-model", "lost-reference", "refused-model"
 """Why a client could not make its model: the words under which the server counts it."""
 
 _FRAME, _SPEC = "model", "spec"
 _ERROR_CODE = 1001  # far from Flower's own
 _MAX_SPEC_BYTES = 1 << 20
+_MOST_AXES, _MOST_ELEMENTS = 64, 1 << 48
 _DTYPES = frozenset(
     ["bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "float16", "float32", "float64"]
 )
@@ -121,6 +126,11 @@ def _read_tensor(name: object, dtype: object, shape: object) -> TensorSpec:
         raise ValueError("expected name, type and shape of each tensor")
     if not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError(f"tensor {name!r} has shape {shape}")
+    # What NumPy could not make: it counts the elements of an empty tensor without the lengths that are 0.
+    if len(shape) > _MOST_AXES:
+        raise ValueError(f"tensor {name!r} has {len(shape)} axes, at most {_MOST_AXES} are allowed")
+    if prod(length or 1 for length in shape) > _MOST_ELEMENTS:
+        raise ValueError(f"tensor {name!r} has shape {shape}, at most {_MOST_ELEMENTS} elements are allowed")
     if dtype not in _DTYPES:  # looked up, never parsed: NumPy's parser of types is none for strangers
         raise ValueError(f"tensor {name!r} has type {dtype!r}")
     return TensorSpec(name, dtype, tuple(shape))

@@ -14,8 +14,10 @@ from flwr.app import ArrayRecord, ConfigRecord
 from flwr.common.logger import log
 
 from fedcomp.codecs import CodingContext, decode
+from fedcomp.errors import FrameMalformed
 from fedcomp.flower.model_order import (
     MODEL_KEY,
+    MOST_REFERENCES,
     NOTHING,
     SERVER,
     LostModel,
@@ -49,7 +51,7 @@ class Receiver:
     Args:
         initial: Builds the run's initial model; None if this client can not.
         limits: Caps for the server's frames.
-        max_model_bytes: Largest model whose tensors are allocated because the server says so.
+        max_model_bytes: Largest model that is made because the server says so; see `compression_mod` for what it takes.
     """
 
     def __init__(self, initial: InitialModel | None, limits: FrameLimits, max_model_bytes: int) -> None:
@@ -105,8 +107,14 @@ class Receiver:
         """Return models by their fingerprints, of those at hand and the initial one.
 
         Raises:
+            FrameMalformed: They are more than any server names, or one is named twice: each takes a model's memory.
             LostReference: This client does not hold one of them.
         """
+        if len(wanted) > MOST_REFERENCES or len(set(wanted)) < len(wanted):
+            raise FrameMalformed(
+                f"the server names {len(wanted)} references, {len(set(wanted))} of them different; "
+                f"expected at most {MOST_REFERENCES}, each once"
+            )
         missing = [fingerprint for fingerprint in wanted if fingerprint not in at_hand]
         if missing and (initial := self.initial_model(message, context)) is not None:
             at_hand = at_hand | {fingerprint_model(initial): initial}

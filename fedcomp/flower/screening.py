@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_NORM = 1e15
 """Longest update that any server takes: no training makes such a step, and a few of them would overflow float32."""
+MAX_STEP = 10**15
+"""Furthest that an integer may move: no counter does, and `MAX_NORM` is of floating tensors alone."""
 MAX_WEIGHT = 1e9
 """Most examples that a client may say it trained on: sums of weighted updates stay finite in float32."""
 _MOST_NUMBERS, _LONGEST_NAME = 16_384, 256
@@ -141,6 +143,7 @@ class Screening:
         if self._only_weight not in (None, weight):
             raise InvalidValues(f"metric {self._weighted_by!r} is {weight}, it can only be {self._only_weight}")
         update = self._decode(reply)
+        update.check_integers(self._base, MAX_STEP)
         is_clipped = self._clip_norm != math.inf and (norm := update.norm()) > self._clip_norm
         if is_clipped:
             update = update.scaled(self._clip_norm / norm)

@@ -1,5 +1,8 @@
 """Sections that would decompress to much more than the model has, or that say so, for every coder and kind."""
 
+import json
+import time
+
 import numpy as np
 import openzl.ext as openzl
 import pytest
@@ -8,8 +11,10 @@ from pcodec import ChunkConfig, DeltaSpec, ModeSpec, standalone
 
 import fedcomp
 from fedcomp.codecs.entropy import OpenZLFSE, Pcodec, Raw, Zstd, compress
+from fedcomp.codecs.openzl_frame import check_openzl_frame
+from fedcomp.flower.model_order import read_spec
 from fedcomp.wire import SectionKind
-from tests.attacks.check import CAP, outcome_of
+from tests.attacks.check import CAP, Memory, outcome_of
 from tests.attacks.forge import frame_of, stage
 
 SPEC = fedcomp.ModelSpec.of({"w": np.zeros((10, 100), np.float32)})
@@ -99,6 +104,26 @@ def test_claims_are_refused(kind, claim):
     for coder, data in claims:
         frame = frame_of(SPEC, stages, (section, coder.wire_id, data), *others)
         assert outcome_of(frame, SPEC) == "malformed"
+
+
+@pytest.mark.parametrize("chunk", [b"\x01\x00", b"\x01\x01\x00"])
+def test_more_openzl_chunks_than_the_size_needs_are_refused(chunk):
+    """Each takes two bytes of a frame and some 30 microseconds."""
+    honest = OpenZLFSE().encode(np.random.default_rng(0).binomial(14, 0.5, 1000).astype(np.uint8))
+    assert outcome_of(symbols_of(honest, (stage(34, 4, 0, 0),)), SPEC) == "decoded"
+    data = honest[:8] + 100_000 * chunk + honest[8:]
+    started = time.process_time()
+    with pytest.raises(fedcomp.errors.FrameMalformed, match="openzl section has"):
+        fedcomp.decode(symbols_of(data, (stage(34, 4, 0, 0),)), SPEC)
+    assert time.process_time() - started < 0.5
+
+
+@pytest.mark.parametrize("size", [1, 1 << 15, (1 << 15) + 1, 3 << 15, 1_000_001])
+def test_openzl_frames_of_the_encoder_have_few_enough_parts(size):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, size, np.uint8)
+    for symbols in (noise, noise // 255, noise // 200, np.where(np.arange(size) // 50_000 % 2, noise, 0)):
+        check_openzl_frame(OpenZLFSE().encode(symbols.astype(np.uint8)), size)
 
 
 def test_a_claim_within_the_output_is_refused():
@@ -193,6 +218,19 @@ def test_large_models_take_no_more_than_they_have_to(wide):
     ]
     assert all(len(frame) < 5000 for frame in frames)
     assert [outcome_of(frame, spec) for frame in frames] == ["decoded"] * 5
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_a_whole_model_takes_no_more_than_is_said(dtype):
+    """`compression_mod` names the bytes a parameter: all positions are the worst that a server can choose."""
+    spec = fedcomp.ModelSpec.of({"w": np.zeros((2000, 1000), dtype)})
+    size, text = spec.num_parameters, json.dumps([["w", dtype, [2000, 1000]]]).encode()
+    floats = zeros("VALUES", size, np.float32)
+    frame = frame_of(spec, (stage(16, size), stage(32)), zeros("POSITIONS", size, np.uint32), floats)
+    memory = Memory()
+    base = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in read_spec(text, 1 << 32)}
+    fedcomp.types.add_delta(base, fedcomp.decode(frame, spec))
+    assert memory.taken() < 40 * size
 
 
 def zeros(kind, count, dtype):

@@ -76,6 +76,15 @@ def test_bytes_before_and_behind_are_refused(decode, honest, extra):
 
 
 @both
+def test_long_data_take_no_memory(decode, honest):
+    """Word by word they would take 20 times what was sent."""
+    long = honest + bytes(16 << 20)
+    memory = Memory()
+    assert decode(long) is None
+    assert memory.taken() < len(long)
+
+
+@both
 def test_bit_flips(decode, honest):
     """One in a few thousand may pass: what is coded in bits that an encoder has left over."""
     passed = 0

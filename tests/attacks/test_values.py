@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fedcomp
+from fedcomp.codecs import decode_update
 from fedcomp.errors import FrameError, FrameMalformed, InvalidValues
 from fedcomp.wire import Binding, Frame, Section, SectionKind, StageHeader, write_frame
 
@@ -99,6 +100,42 @@ def test_norm_cap():
     fedcomp.decode(frame, SPEC, limits=fedcomp.FrameLimits(max_norm=5.0001))
     with pytest.raises(InvalidValues, match="norm 5"):
         fedcomp.decode(frame, SPEC, limits=fedcomp.FrameLimits(max_norm=4.9))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "before", "step"),
+    [
+        ("bool", True, 1),
+        ("bool", False, -1),
+        ("int8", 1, 127),
+        ("uint8", 1, 300),
+        ("uint8", 1, -2),
+        ("int32", 1, 2**40),
+        ("int64", 2**63 - 1, 1),
+        ("int64", -(2**63), -1),
+        ("uint64", 0, -1),
+        ("uint64", 2**64 - 1, 1),
+        ("int64", 0, 2**62 + 1),
+        ("int64", 0, -(2**63)),
+    ],
+)
+def test_integers_that_leave_their_type_are_refused(dtype, before, step):
+    base = {"n": np.full((2, 2), before, dtype), "w": np.zeros(3, np.float32)}
+    delta = {"n": np.array([[0, 0], [step, 0]]), "w": np.zeros(3, np.float32)}
+    update = decode_update(fedcomp.codec("lossless").encode(delta).frame, fedcomp.ModelSpec.of(base))
+    with pytest.raises(InvalidValues, match="tensor 'n'"):
+        update.check_integers(base, 2**62)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "before", "after"),
+    [("bool", 1, 0), ("int8", -128, 127), ("uint8", 0, 255), ("int64", 2**63 - 5, 2**63 - 1), ("uint64", 2**63, 2**62)],
+)
+def test_integers_that_stay_in_their_type_are_taken(dtype, before, after):
+    base = {"n": np.array(before, dtype)}
+    delta = fedcomp.types.subtract_models({"n": np.array(after, dtype)}, base)
+    update = decode_update(fedcomp.codec("lossless").encode(delta).frame, fedcomp.ModelSpec.of(base))
+    update.check_integers(base, 2**62)
 
 
 def test_every_refusal_has_a_reason_word():

@@ -104,16 +104,34 @@ def test_norms_of_factors_are_those_of_the_matrices():
         assert update.norm() == pytest.approx(dense.norm(), rel=1e-6)
 
 
-def test_components_that_cancel_do_not_hide_what_is_added():
-    """What float32 leaves of two large components that cancel is more than their exact sum: zero."""
+def cancelling(scale, other=0.0):
+    """Decode a frame of two components which cancel each other but for a share."""
     rng = np.random.default_rng(0)
     left, right = rng.normal(size=(1, 40)), rng.normal(size=(1, 70))
-    frame, spec = factored(1e8 * np.concatenate([left, -left]), 1e8 * np.concatenate([right, right * (1 + 1e-5)]))
+    return factored(scale * np.concatenate([left, -left]), scale * np.concatenate([right, right * (1 + other)]))
+
+
+def test_components_that_cancel_do_not_hide_what_is_added():
+    """What float32 leaves of two large components that cancel is more than their exact sum: zero."""
+    frame, spec = cancelling(1e8, 1e-5)
     update = decode_update(frame, spec)
     dense = np.square(update.to_delta()["w"], dtype=np.float64).sum() ** 0.5
     assert update.norm() == pytest.approx(dense, rel=1e-9)
     with pytest.raises(InvalidValues, match="norm"):
         decode_update(frame, spec, limits=FrameLimits(max_norm=dense / 2))
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e8, 1e14])
+@pytest.mark.parametrize("other", [0, 1e-6, 1e-3, 0.03])
+def test_components_that_cancel_move_the_mean_by_their_norm(scale, other):
+    """A matrix product leaves other roundings of large components than the expansion that is measured."""
+    frame, spec = cancelling(scale, other)
+    update = decode_update(frame, spec)
+    mean = WeightedMean({"w": np.zeros((40, 70), np.float32)})
+    mean.add(update, 1.0)
+    moved = mean.model()["w"]
+    np.testing.assert_allclose(moved, update.to_delta()["w"], atol=1e-5 * update.norm(), rtol=0)
+    assert np.linalg.norm(moved.astype(np.float64)) == pytest.approx(update.norm(), rel=1e-5)
 
 
 def test_the_norm_is_checked_before_anything_is_folded():

@@ -18,7 +18,7 @@ def encode(pairs):
 
 
 def decode(data, pairs):
-    decoder = IntervalDecoder(data)
+    decoder = IntervalDecoder(data, len(pairs))
     for start, width in pairs:
         assert start <= decoder.peek() < start + width
         decoder.take(start, width)
@@ -43,7 +43,7 @@ def test_what_is_cut_is_refused(pairs, cut):
 
 def decode_loosely(data, pairs):
     """Decode as a model would that takes whatever interval the number is in."""
-    decoder = IntervalDecoder(data)
+    decoder = IntervalDecoder(data, len(pairs))
     for start, width in pairs:
         number = decoder.peek()
         if start <= number < start + width:
@@ -56,4 +56,12 @@ def decode_loosely(data, pairs):
 @pytest.mark.parametrize("state", [0, 1, (1 << 44) - 1, 1 << 60, (1 << 64) - 1])
 def test_states_that_no_encoder_has_are_refused(state):
     with pytest.raises(FrameMalformed, match="state"):
-        IntervalDecoder(state.to_bytes(8, "little"))
+        IntervalDecoder(state.to_bytes(8, "little"), 0)
+
+
+def test_data_longer_than_the_longest_intervals_are_refused():
+    longest = encode([(0, 1)] * 99)
+    decode(longest, [(0, 1)] * 99)
+    for count in (0, 98):
+        with pytest.raises(FrameMalformed, match=f"{len(longest)} bytes, expected at most .* for {count} intervals"):
+            IntervalDecoder(longest, count)

@@ -64,6 +64,18 @@ def huge_values(reply):
     return with_frame(reply, write_frame(replace(read_frame(other, fedcomp.FrameLimits()), binding=frame.binding)))
 
 
+def counting(step):
+    """Let a counter move by `step`, and nothing else."""
+
+    def attack(reply):
+        update = {name: np.zeros_like(values) for name, values in MODEL.items()} | {"counter": np.array(step)}
+        other = read_frame(fedcomp.codec("lossless").encode(update).frame, fedcomp.FrameLimits())
+        binding = read_frame(frame_of(reply), fedcomp.FrameLimits()).binding
+        return with_frame(reply, write_frame(replace(other, binding=binding)))
+
+    return attack
+
+
 def unbound(reply):
     return with_frame(reply, fedcomp.codec("lossless").encode(local_update(VICTIM, 1)).frame)
 
@@ -75,6 +87,8 @@ ATTACKS = {
     "damaged": ("checksum", lambda r: with_frame(r, frame_of(r)[:-9] + b"\x00" + frame_of(r)[-8:])),
     "oversized": ("too-large", lambda r: with_frame(r, frame_of(r) + bytes(100_000))),
     "another model": ("wrong-model", other_model),
+    "a counter far ahead": ("invalid-values", counting(2**62)),
+    "a counter far behind": ("invalid-values", counting(-(2**63))),
     "another moment": ("stale", unbound),
     "another codec": ("wrong-codec", other_codec),
     "plain arrays": ("malformed", lambda r: with_arrays(r, to_array_record(MODEL))),

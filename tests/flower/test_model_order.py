@@ -37,6 +37,11 @@ def test_a_spec_comes_back(model):
         json.dumps([["w", "float32", [2]], ["w", "float32", [2]]]).encode(),
         json.dumps([["w", "float32", [1 << 60, 1 << 60]]]).encode(),
         json.dumps([["w", "float32", [257]]]).encode(),
+        json.dumps([["w", "float32", [2**70, 0]]]).encode(),
+        json.dumps([["w", "float32", [0, 2**62]]]).encode(),
+        json.dumps([["w", "float32", [2**31, 0, 2**31]]]).encode(),
+        json.dumps([["w", "float32", [1] * 65]]).encode(),
+        json.dumps([["w", "float32", [0] * 65]]).encode(),
         json.dumps([["w", "float32", [-1]]]).encode(),
         json.dumps([["w", "float32", [1.0]]]).encode(),
         json.dumps([["w", "float32", [True]]]).encode(),
@@ -52,6 +57,13 @@ def test_a_spec_comes_back(model):
 def test_a_spec_that_can_not_be_used_is_refused_before_anything_is_allocated(text):
     with pytest.raises(FrameMalformed, match="can not be used"):
         read_spec(text, max_model_bytes=1024)
+
+
+@pytest.mark.parametrize("shape", [[1] * 64, [0] * 64, [2**48, 0], [2**24, 0, 2**24], []])
+def test_shapes_at_the_limits_can_be_made(shape):
+    for kind in KINDS:
+        (tensor,) = read_spec(json.dumps([["w", kind, shape]]).encode(), 1 << 20)
+        assert np.zeros(tensor.shape, tensor.dtype).shape == tuple(shape)
 
 
 @pytest.mark.parametrize(
