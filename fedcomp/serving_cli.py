@@ -216,7 +216,7 @@ def pull(
     ] = None,
     insecure: Annotated[bool, typer.Option(help="No TLS to another machine; loopback needs no --tls.")] = False,
     digest: _Digest = "",
-    tries: Annotated[int, typer.Option(min=1, help="In a row without a new byte.")] = 8,
+    tries: Annotated[int, typer.Option(min=1, help="In a row that bring next to nothing.")] = 8,
 ) -> None:
     """Fetch the newest model, if it is another one than is held; a broken download goes on where it was."""
     from fedcomp.address import Address
