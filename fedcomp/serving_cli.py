@@ -226,8 +226,7 @@ def pull(
     from fedcomp.serving import pull as pull_model
 
     address = Address.parse(server)
-    if not (tls or insecure or address.is_loopback):
-        raise UsageError(f"{address} is another machine: give --tls CA.crt, or --insecure to go without TLS")
+    address.require_tls(has_tls=tls is not None, insecure=insecure, hint="--tls CA.crt")
     with ModelClient(address, tls) as client:
         pulled = pull_model(client, name, out, digest=digest, tries=tries)
     what = f"received {pulled.received_bytes} bytes" if pulled.received_bytes else "is held already"
