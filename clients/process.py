@@ -42,8 +42,7 @@ def run_client(
         RunError: The server is not trusted, or did not come.
     """
     address = Address.parse(server)
-    if not (authority or insecure or address.is_loopback):
-        raise UsageError(f"{address} is another machine: give --tls CA.crt, or --insecure for plain HTTP")
+    address.require_tls(has_tls=authority is not None, insecure=insecure, hint="--tls CA.crt")
     if key and not authority:
         raise UsageError("--key needs --tls: a key is of no use to a server that anybody can pretend to be")
     images = load_local(data)

@@ -37,5 +37,19 @@ class Address(NamedTuple):
         """Whether only this machine reaches it."""
         return self.host in {LOOPBACK, "localhost", "::1"} or self.host.startswith("127.")
 
+    def require_tls(self, *, has_tls: bool, insecure: bool, hint: str) -> None:
+        """Refuse plain text beyond this machine, unless somebody asks for it.
+
+        Args:
+            has_tls: Whether TLS is used.
+            insecure: Whether ``--insecure`` was given.
+            hint: The option that gives TLS, with its value.
+
+        Raises:
+            UsageError: It is not on loopback, and there is neither.
+        """
+        if not (has_tls or insecure or self.is_loopback):
+            raise UsageError(f"{self} is not on loopback: give {hint}, or --insecure to go without TLS")
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

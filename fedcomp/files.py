@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from fedcomp.types import Model, NDArray
 
+UNREADABLE = (OSError, SafetensorError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
+"""What reading a safetensors file with notes raises if it is damaged: NumPy lacks some of the format's types, too."""
+
 _ORDER = "fedcomp.order"
 _WAITS_AT_ONCE, _MAX_OPEN_FILES = 8, 64
 
@@ -71,8 +74,8 @@ def read_tensors(path: Path) -> dict[str, NDArray]:
             if names is None or sorted(names) != sorted(file.keys()):
                 names = sorted(file.keys())
             return {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: {error}") from None
+    except UNREADABLE as error:
+        raise DataError(f"{path} holds no tensors that can be read: {error}") from None
 
 
 class FileWriter:

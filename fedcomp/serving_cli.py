@@ -216,7 +216,7 @@ def pull(
     ] = None,
     insecure: Annotated[bool, typer.Option(help="No TLS to another machine; loopback needs no --tls.")] = False,
     digest: _Digest = "",
-    tries: Annotated[int, typer.Option(min=1, help="In a row without a new byte.")] = 8,
+    tries: Annotated[int, typer.Option(min=1, help="In a row that bring next to nothing.")] = 8,
 ) -> None:
     """Fetch the newest model, if it is another one than is held; a broken download goes on where it was."""
     from fedcomp.address import Address
@@ -226,8 +226,7 @@ def pull(
     from fedcomp.serving import pull as pull_model
 
     address = Address.parse(server)
-    if not (tls or insecure or address.is_loopback):
-        raise UsageError(f"{address} is another machine: give --tls CA.crt, or --insecure to go without TLS")
+    address.require_tls(has_tls=tls is not None, insecure=insecure, hint="--tls CA.crt")
     with ModelClient(address, tls) as client:
         pulled = pull_model(client, name, out, digest=digest, tries=tries)
     what = f"received {pulled.received_bytes} bytes" if pulled.received_bytes else "is held already"

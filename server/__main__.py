@@ -99,8 +99,7 @@ def _serve(
     from server.process import ServerSettings, serve
 
     address = Address.parse(listen)
-    if not (tls or insecure or address.is_loopback):
-        raise UsageError(f"{address} is open to others: give --tls DIR, or --insecure for plain HTTP")
+    address.require_tls(has_tls=tls is not None, insecure=insecure, hint="--tls DIR")
     if require_keys and not tls:
         raise UsageError("--require-keys needs --tls: without it anybody on the way can take a client's place")
     settings = ServerSettings(

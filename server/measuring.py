@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING
 
@@ -94,21 +95,29 @@ class LinearProbe:
         self._model, self._labelled, self._test = model, labelled, test
 
     def measure(self) -> dict[str, float]:
-        """Return ``accuracy`` of the probe, and ``feature_spread``: near 0 the network has collapsed."""
+        """Return ``accuracy`` of the probe, and ``feature_spread``: near 0 the network has collapsed.
+
+        What can not be measured, as features are not finite, is left out.
+        """
+        if (backbone := self._model.backbone) is None:
+            raise UsageError("a linear probe needs a model with a backbone")
+        features, tested = (predict_logits(backbone, part.images) for part in (self._labelled, self._test))
+        measured = {"feature_spread": output_spread(features)}
+        if features.isfinite().all() and tested.isfinite().all():
+            measured["accuracy"] = self._probe(features, tested)
+        return {name: value for name, value in measured.items() if math.isfinite(value)}
+
+    def _probe(self, features: torch.Tensor, tested: torch.Tensor) -> float:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        if (backbone := self._model.backbone) is None:
-            raise UsageError("a linear probe needs a model with a backbone")
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=_PROBE_PENALTY, max_iter=_PROBE_STEPS))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that is not quite done is measured as it is
-            features = predict_logits(backbone, self._labelled.images)
             probe.fit(features.numpy(), self._labelled.labels)
-        accuracy = probe.score(predict_logits(backbone, self._test.images).numpy(), self._test.labels)
-        return {"accuracy": float(accuracy), "feature_spread": output_spread(features)}
+        return float(probe.score(tested.numpy(), self._test.labels))
 
 
 class TurnAccuracy:

@@ -199,8 +199,17 @@ def test_paths_hold_in_another_folder(tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000], ids=["nested", "long"])
+def test_overrides_that_no_toml_can_hold_are_strings(tmp_path, text):
+    (tmp_path / "run.toml").write_text("")
+    with pytest.raises(ConfigError, match="name is"):
+        RunConfig.from_toml(tmp_path / "run.toml", [f"name=+{text}"])
+
+
 def test_files_that_are_none(tmp_path):
-    for content in (b"seed = ", b"\xff\xfe"):
+    nested, long = b"[" * 100_000, b"9" * 5000
+    tables = b"seed." * 3000 + b"x = 1"
+    for content in (b"seed = ", b"\xff\xfe", b"seed = " + nested, b"seed = " + long, b"seed = 0x" + long, tables):
         (tmp_path / "run.toml").write_bytes(content)
         with pytest.raises(ConfigError, match=r"run\.toml"):
             RunConfig.from_toml(tmp_path / "run.toml")

@@ -408,9 +408,9 @@ class RunConfig(BaseModel):
         """
         try:
             mapping = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            return cls.from_mapping(mapping | dict(map(parse_override, overrides)))
+        except (OSError, RecursionError, ValueError) as error:  # also of numbers and tables too large to be shown
             raise ConfigError(f"{path}: {error}") from None
-        return cls.from_mapping(mapping | dict(map(parse_override, overrides)))
 
     def as_begun(self) -> Self:
         """Return the configuration that the run in `out_dir` began with, what it measured then included.
@@ -469,7 +469,7 @@ def parse_override(pair: str) -> tuple[str, Any]:
         raise ConfigError(f"{pair!r} is not of the form key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (RecursionError, ValueError):
         value = None
     is_scalar = isinstance(value, bool | int | float | str)  # not a date, which a run's name may look like
     return key.strip(), value if is_scalar else text.strip()

@@ -8,7 +8,9 @@ that one file is what makes a checkpoint count.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import struct
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from fedcomp.errors import CheckpointError
@@ -17,6 +19,7 @@ from fedcomp.flower.records import to_array_record, to_model
 from fedcomp.flower.snapshot import Snapshot, read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from flwr.app import ArrayRecord
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from fedcomp.flower.strategy import CompressedStrategy
 
 _FORMAT = 3
+_NOT_AS_EXPECTED = (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError, struct.error)
 
 
 @runtime_checkable
@@ -91,17 +95,20 @@ class CheckpointFolder:
         if not self._file.exists():
             return None
         snapshot = read_snapshot(self._file)
-        run = snapshot.facts["run"]
-        if run["format"] != _FORMAT:
-            raise CheckpointError(f"{self._file} has format {run['format']}, expected {_FORMAT}")
-        tensors = snapshot.part("model").tensors
-        return Checkpoint(run["round"], to_array_record({name: tensors[name] for name in run["tensors"]}), snapshot)
+        with self._complete():
+            run = snapshot.facts["run"]
+            if run["format"] != _FORMAT:
+                raise CheckpointError(f"{self._file} has format {run['format']}, expected {_FORMAT}")
+            if type(run["round"]) is not int:
+                raise CheckpointError(f"{self._file} is of round {run['round']!r}, expected a number")
+            tensors = snapshot.part("model").tensors
+            return Checkpoint(run["round"], to_array_record({name: tensors[name] for name in run["tensors"]}), snapshot)
 
     def restore(self, checkpoint: Checkpoint, strategy: CompressedStrategy, grid: Grid) -> None:
         """Bring strategy, clients and generators to where they were.
 
         Raises:
-            CheckpointError: A client's state is damaged, or was kept by another kind of Grid.
+            CheckpointError: A client's state is damaged, or was kept by another kind of Grid; or something is missing.
         """
         snapshot = checkpoint.snapshot
         if ("grid" in snapshot.facts) != isinstance(grid, StatefulGrid):
@@ -110,17 +117,27 @@ class CheckpointFolder:
         if ("downlink" in snapshot.facts) != bool(strategy.downlink):
             has = "has" if "downlink" in snapshot.facts else "has no"
             raise CheckpointError(f"{self._file} {has} models of clients, but the strategy has another downlink")
-        strategy.restore_state(snapshot.part("strategy"))
-        if strategy.downlink:
-            strategy.downlink.restore_state(self.path, snapshot.part("downlink"))
-        if isinstance(grid, StatefulGrid):
-            grid.restore_state(self.path, snapshot.part("grid"))
-        restore_random_state(snapshot.part("random"))
+        with self._complete():
+            strategy.restore_state(snapshot.part("strategy"))
+            if strategy.downlink:
+                strategy.downlink.restore_state(self.path, snapshot.part("downlink"))
+            if isinstance(grid, StatefulGrid):
+                grid.restore_state(self.path, snapshot.part("grid"))
+            restore_random_state(snapshot.part("random"))
 
     def remove(self) -> None:
         """Let it go: the run is finished."""
         self._file.unlink(missing_ok=True)  # first, so that what is left after a kill is no checkpoint
         shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _complete(self) -> Iterator[None]:
+        """Turn what a file with a right checksum raises where it holds something else than a run's state."""
+        try:
+            yield
+        except _NOT_AS_EXPECTED as error:
+            found = f"{type(error).__name__}: {error}"
+            raise CheckpointError(f"{self._file} holds something else than this run's state: {found}") from error
 
     @property
     def _file(self) -> Path:

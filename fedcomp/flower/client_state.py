@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import xxhash
 from flwr.app import ConfigRecord, RecordDict
+from google.protobuf.message import DecodeError
 
 from fedcomp.errors import CheckpointError
 from fedcomp.files import write_atomically
@@ -35,6 +37,18 @@ STATE_DIR_KEY = "state-dir"
 _KEPT = 2
 _SUFFIX = ".state"
 _CHECKSUM_BYTES = 8
+_DAMAGED = (
+    CheckpointError,
+    DecodeError,
+    LookupError,
+    OverflowError,
+    RecursionError,
+    StopIteration,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What reading a state raises that is not one: its checksum needs no key, so a right one says little."""
 
 
 def keep_state_mod() -> Mod:
@@ -108,10 +122,10 @@ class StateFolder:
         for path in reversed(self._files()):
             try:
                 title, records = _unpack(path.read_bytes())
-            except CheckpointError:
+                if (title.node, title.lineage) == (node, lineage) and title.round < before:
+                    return decode_records(records)
+            except _DAMAGED:
                 continue
-            if (title.node, title.lineage) == (node, lineage) and title.round < before:
-                return decode_records(records)
         return RecordDict()
 
     def write(self, node: str, lineage: str, server_round: int, state: RecordDict) -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xxhash
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from fedcomp.errors import CheckpointError
-from fedcomp.files import write_atomically
+from fedcomp.files import UNREADABLE, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,11 +83,21 @@ def read_snapshot(path: Path) -> Snapshot:
             notes = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
         facts, expected = notes[_FACTS], notes[_CHECKSUM]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise CheckpointError(f"{path} is no checkpoint: {error}") from None
     if (found := _checksum(facts, tensors)) != expected:
         raise CheckpointError(f"{path} is damaged: its checksum is {found}, expected {expected}")
-    return Snapshot(json.loads(facts), tensors)
+    return Snapshot(_read_facts(path, facts), tensors)
+
+
+def _read_facts(path: Path, facts: str) -> dict[str, Any]:
+    try:
+        read = json.loads(facts)
+    except (RecursionError, ValueError) as error:
+        raise CheckpointError(f"{path} has facts that are no JSON: {error}") from None
+    if not isinstance(read, dict):
+        raise CheckpointError(f"{path} has facts that are a {type(read).__name__}, expected an object")
+    return read
 
 
 def _checksum(facts: str, tensors: Mapping[str, NDArray]) -> str:

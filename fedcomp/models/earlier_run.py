@@ -70,6 +70,6 @@ def _model_of(folder: Path) -> str:
             raise ConfigError(f"model {_PREFIX}{folder}: that is not the folder of a finished run, it has no {name}")
     try:
         model = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))["model"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, RecursionError) as error:
         raise ConfigError(f"{folder / 'config.toml'}: {error!r}, expected a run's configuration") from None
     return str(model)

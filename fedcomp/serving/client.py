@@ -29,10 +29,10 @@ _MAX_ANSWER_BYTES = 16 << 20
 
 
 class CallFailed(ServingError):
-    """A call that ended with another status than OK.
+    """A call that ended with another status than OK, or with an answer that is none.
 
     Attributes:
-        code: The status.
+        code: The status; for such an answer ABORTED or DATA_LOSS.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -132,7 +132,15 @@ class ModelClient:
         )
         with self._told():
             answer = self._stub.Predict(request, timeout=timeout or self._timeout)
-        logits = np.array(answer.logits, np.float32).reshape(-1, answer.num_classes)
+        return self._read_prediction(answer, len(images))
+
+    def _read_prediction(self, answer: pb.PredictResponse, num_images: int) -> Prediction:
+        found = len(answer.logits), len(answer.classes)
+        if not answer.num_classes or found != (num_images * answer.num_classes, num_images):
+            answered = "{} logits and {} classes".format(*found)
+            wrong = f"{self.address} answers with {answered} of {answer.num_classes} for {num_images} images"
+            raise CallFailed(grpc.StatusCode.DATA_LOSS, wrong)
+        logits = np.array(answer.logits, np.float32).reshape(num_images, answer.num_classes)
         return Prediction(logits, np.array(answer.classes, np.int64))
 
     def _chunks(self, answers: Iterator[pb.DownloadResponse]) -> Iterator[bytes]:

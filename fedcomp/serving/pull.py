@@ -11,6 +11,7 @@ from fedcomp.errors import ArtifactError, ServingError
 from fedcomp.files import write_atomically
 from fedcomp.printable import printable
 from fedcomp.serving.client import CallFailed
+from fedcomp.serving.patience import Patience
 from fedcomp.store import MAX_ARTIFACT_BYTES, Manifest, check_digest, check_name, digest_of
 
 if TYPE_CHECKING:
@@ -52,9 +53,13 @@ class _Copy:
         """Tell whether the artifact is there and whole."""
         return _length(self.path) == manifest.artifact_bytes and digest_of(self.path.read_bytes()) == manifest.artifact
 
-    def partial(self, manifest: Manifest) -> Path:
-        """Return where what has come of an artifact is kept."""
-        return self._folder / f".{self._name}-{manifest.artifact}.partial"
+    def begin(self, manifest: Manifest) -> Path:
+        """Return where what has come of an artifact is kept; what has come of others goes."""
+        partial = self._folder / f".{self._name}-{manifest.artifact}.partial"
+        for other in self._folder.glob(f".{self._name}-{'?' * len(manifest.artifact)}.partial"):
+            if other != partial:
+                other.unlink()
+        return partial
 
     def accept(self, partial: Path, manifest: Manifest) -> bool:
         """Put a download in the old model's place, or away if it is another artifact than was promised."""
@@ -64,8 +69,6 @@ class _Copy:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(self.path)
-        for old in self._folder.glob(f".{self._name}-{'?' * len(manifest.artifact)}.partial"):
-            old.unlink()
         return True
 
     def describe(self, manifest: bytes) -> None:
@@ -92,7 +95,8 @@ def pull(
         name: Of the model.
         folder: Where it goes; it is made if need be.
         digest: Of the one version, manifest or artifact, that is wanted; empty takes the newest.
-        tries: In a row without a new byte; pauses double, up to 30 seconds.
+        tries: In a row that bring next to nothing; a change of what is offered counts to the end, whatever comes.
+            Pauses double, up to 30 seconds.
         sleep: Pauses.
 
     Raises:
@@ -100,15 +104,16 @@ def pull(
         ServingError: The service refuses, or can not be reached.
         ArtifactError: What it offers is not what is wanted.
     """
-    copy, received, failures, is_anew = _Copy(folder, check_name(name)), 0, 0, False
+    copy, patience, received, is_anew = _Copy(folder, check_name(name)), Patience(), 0, False
     digest = digest and check_digest(digest)
     while True:
         before = received
         try:
             content = client.get_manifest(name, digest)
             manifest = _read_offer(content, name, digest)
+            patience.offer(manifest)
             if not copy.holds(manifest):
-                partial = copy.partial(manifest)
+                partial = copy.begin(manifest)
                 for num_bytes in _receive(client, manifest, partial):
                     received += num_bytes
                 if not copy.accept(partial, manifest):
@@ -122,11 +127,11 @@ def pull(
         except (CallFailed, _Broken) as error:
             if isinstance(error, CallFailed) and not error.may_pass:
                 raise
-            failures = 1 if received > before else failures + 1
-            if failures >= tries:
-                raise ServingError(f"gave up after {failures} tries: {error}") from None
+            patience.fail(received - before)
+            if patience.failures >= tries:
+                raise ServingError(f"gave up after {patience.failures} tries: {error}") from None
             _log.warning("%s; tried again", error)
-        sleep(min(_FIRST_PAUSE * 2 ** (failures - 1), _LONGEST_PAUSE))
+        sleep(min(_FIRST_PAUSE * 2 ** (patience.failures - 1), _LONGEST_PAUSE))
 
 
 def _read_offer(content: bytes, name: str, digest: str) -> Manifest:

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from fedcomp.deployment.authority import SERVER_CERTIFICATE, SERVER_KEY
 from fedcomp.deployment.private_files import read_private
-from fedcomp.errors import ServingError, UsageError
+from fedcomp.errors import ServingError
 from fedcomp.serving import serving_pb2
 from fedcomp.serving.service import ModelService
 from fedcomp.serving.serving_pb2_grpc import add_ModelServiceServicer_to_server
@@ -98,8 +98,7 @@ def serve(store: ModelStore, listen: Address, limits: ServingLimits, *, tls: Pat
         ServingError: The address can not be listened to.
         CredentialError: A key or certificate is missing.
     """
-    if not (tls or insecure or listen.is_loopback):
-        raise UsageError(f"{listen} is not on loopback: give --tls FOLDER, or --insecure to serve without TLS")
+    listen.require_tls(has_tls=tls is not None, insecure=insecure, hint="--tls FOLDER")
     asyncio.run(_serve(ModelServer(store, listen, limits, tls)))
 
 

@@ -138,7 +138,7 @@ def _read_summary(run: Path) -> dict[str, Any]:
         raise UsageError(f"{run} is not the folder of a finished run: it has no {', '.join(missing)}")
     try:
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{run / 'summary.json'}: {error}") from None
     if not isinstance(summary, dict):
         raise DataError(f"{run / 'summary.json'} is a {type(summary).__name__}, expected an object")

@@ -1,6 +1,8 @@
 """Checkpoints: what a strategy keeps comes back, what can not be kept is refused, a damaged file is noticed."""
 
+import json
 import random
+import struct
 
 import numpy as np
 import pytest
@@ -17,12 +19,14 @@ from flwr.serverapp.strategy import (
     FedYogi,
     Krum,
 )
+from safetensors.numpy import save
 
-from fedcomp.errors import CheckpointError
+from fedcomp.errors import CheckpointError, DataError
+from fedcomp.files import read_tensors
 from fedcomp.flower import CheckpointFolder, CompressedStrategy, ResumableStrategy, to_array_record, to_model
 from fedcomp.flower.keeping import keep_strategy, restore_strategy
 from fedcomp.flower.random_state import keep_random_state, restore_random_state
-from fedcomp.flower.snapshot import Snapshot, read_snapshot, write_snapshot
+from fedcomp.flower.snapshot import Snapshot, _checksum, read_snapshot, write_snapshot
 from fedcomp.simulation import LocalGrid, seeded_global_random
 from fedcomp.simulation.identity import task_identity
 from tests.flower.toy import MODEL as TOY_MODEL
@@ -122,6 +126,59 @@ def test_any_flipped_bit_is_noticed(tmp_path):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(CheckpointError, match=r"no checkpoint|damaged"):
             read_snapshot(path)
+
+
+def write_tampered(path, facts, tensors):
+    """Write a file whose checksum, which needs no key, is right."""
+    notes = {"fedcomp.facts": facts, "fedcomp.checksum": _checksum(facts, tensors)}
+    path.write_bytes(save(tensors, metadata=notes))
+
+
+@pytest.mark.parametrize(
+    ("facts", "what"),
+    [
+        ("[" * 100_000, "no JSON"),
+        ("{", "no JSON"),
+        ("[]", "a list, expected an object"),
+        ("{}", "KeyError: 'run'"),
+        ('{"run": []}', "something else"),
+        ('{"run": {"format": 3, "round": "1", "tensors": []}, "model": {}}', "round '1', expected a number"),
+        ('{"run": {"format": 3, "round": 1, "tensors": ["w"]}, "model": {}}', "KeyError: 'w'"),
+        ('{"run": {"format": 3, "round": 1, "tensors": [[]]}, "model": {}}', "something else"),
+        ('{"run": {"format": 2}}', "format 2, expected 3"),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_a_checkpoint_of_other_facts_is_refused_by_name(facts, what, tmp_path):
+    write_tampered(tmp_path / "last.safetensors", facts, {})
+    with pytest.raises(CheckpointError, match=rf"last\.safetensors .*{what}"):
+        CheckpointFolder(tmp_path).last()
+
+
+@pytest.mark.parametrize("facts", [{}, {"strategy": 1}, {"strategy": {"inner": {"attributes": {"is": "unheard of"}}}}])
+def test_a_checkpoint_of_another_strategy_is_refused_by_name(facts, tmp_path):
+    run = {"run": {"format": 3, "round": 1, "tensors": []}, "model": {}}
+    write_tampered(tmp_path / "last.safetensors", json.dumps(run | facts), {})
+    folder = CheckpointFolder(tmp_path)
+    with pytest.raises(CheckpointError, match=r"last\.safetensors holds something else than this run's state: "):
+        folder.restore(folder.last(), CompressedStrategy(FedAvg()), grid=None)
+
+
+@pytest.mark.parametrize("order", ["[" * 100_000, "5", "{"], ids=["nested", "number", "no JSON"])
+def test_tensors_of_an_order_that_is_none_are_refused_by_name(order, tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(save({"w": np.zeros(3)}, metadata={"fedcomp.order": order}))
+    with pytest.raises(DataError, match=r"model\.safetensors holds no tensors"):
+        read_tensors(path)
+
+
+def test_tensors_of_a_type_that_numpy_lacks_are_refused_by_name(tmp_path):
+    header = json.dumps({"w": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}).encode()
+    (tmp_path / "x").write_bytes(struct.pack("<Q", len(header)) + header + b"xx")
+    with pytest.raises(DataError, match="x holds no tensors"):
+        read_tensors(tmp_path / "x")
+    with pytest.raises(CheckpointError, match="x is no checkpoint"):
+        read_snapshot(tmp_path / "x")
 
 
 @pytest.mark.parametrize("name", BUILDERS)

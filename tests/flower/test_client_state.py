@@ -1,15 +1,20 @@
 """A client's state in files: after a kill, after a server's resume, and when it is somebody else's."""
 
+import json
 import os
 import stat
+import struct
 
 import numpy as np
 import pytest
+import xxhash
 from flwr.app import ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
 
 from fedcomp.flower import keep_state_mod, to_array_record, to_model
 from fedcomp.flower.client_state import STATE_DIR_KEY, StateFolder
+from fedcomp.flower.encoding import encode_records
 from fedcomp.flower.order import ORDER_KEY
+from fedcomp.parcel import join_parcel
 from fedcomp.simulation.identity import task_identity
 
 NODE = 2**63 + 5
@@ -80,6 +85,33 @@ def test_a_damaged_file_counts_as_none(tmp_path):
     content = bytearray(newest.read_bytes())
     content[-1] ^= 1
     newest.write_bytes(content)
+    assert do_round(tmp_path, 3) == 1
+
+
+TITLE = json.dumps([str(NODE), "one", 2]).encode()
+
+
+@pytest.mark.parametrize(
+    "parcel",
+    [
+        b"",
+        struct.pack("<Q", 2**60),
+        struct.pack("<Q", 2**20),
+        join_parcel([]),
+        join_parcel([b"{"]),
+        join_parcel([b"\xff"]),
+        join_parcel([b"[" * 100_000]),
+        join_parcel([b"[1]"]),
+        join_parcel([json.dumps([str(NODE), "one", "2"]).encode()]),
+        join_parcel([TITLE]),
+        join_parcel([TITLE, b"\xff\xff"]),
+        join_parcel([TITLE, encode_records(RecordDict({"a": to_array_record({"w": np.ones(3)})}))[0]]),
+    ],
+    ids=lambda parcel: repr(parcel[:60]),
+)
+def test_a_file_of_something_else_with_a_right_checksum_counts_as_none(parcel, tmp_path):
+    do_round(tmp_path, 1)
+    (tmp_path / "00000002.state").write_bytes(xxhash.xxh3_64_digest(parcel) + parcel)
     assert do_round(tmp_path, 3) == 1
 
 

@@ -102,6 +102,47 @@ def test_a_service_that_lies_is_refused(tmp_path):
             pull(Link(), name, tmp_path, digest=digest)
 
 
+class Hostile:
+    """A service that promises an artifact for each try, and sends as many bytes of it as asked for."""
+
+    def __init__(self, artifacts, num_bytes, artifact_bytes=10_000):
+        self.artifacts, self.num_bytes, self.artifact_bytes, self.tries = artifacts, num_bytes, artifact_bytes, 0
+
+    def get_manifest(self, name, digest=""):
+        assert self.tries < 50, "it never gives up"
+        artifact = digest_of(self.artifacts(self.tries).encode())
+        self.tries += 1
+        offered = {"artifact": artifact, "artifact_bytes": self.artifact_bytes}
+        self.manifest = manifest_of(ARTIFACT).model_copy(update=offered)
+        return self.manifest.to_bytes()
+
+    def open_download(self, name, digest, offset=0):
+        return Opened(self.manifest.artifact, self.artifact_bytes, iter([b"x" * self.num_bytes]))
+
+
+@pytest.mark.parametrize(
+    ("service", "tries"),
+    [
+        (Hostile(str, 9_999), 8),
+        (Hostile(lambda number: str(number // 3), 3_000), 22),
+        (Hostile(lambda _: "the same", 1), 8),
+    ],
+    ids=["another artifact each try", "another artifact now and then", "a byte a try"],
+)
+def test_a_hostile_service_neither_fills_the_disk_nor_keeps_a_client_for_ever(service, tries, tmp_path):
+    with pytest.raises(ServingError, match="gave up after 8 tries"):
+        pull(service, "tiny", tmp_path, sleep=lambda _: None)
+    assert service.tries == tries
+    (left,) = tmp_path.iterdir()
+    assert left.stat().st_size <= service.artifact_bytes
+
+
+def test_another_model_is_fetched_where_one_was_begun(tmp_path):
+    with pytest.raises(ServingError):
+        pull(Hostile(lambda _: "the same", 9_999), "tiny", tmp_path, tries=1, sleep=lambda _: None)
+    pulled(Link(), tmp_path)
+
+
 @pytest.fixture
 def port(tmp_path):
     store = ModelStore(str(tmp_path / "models"))

@@ -211,6 +211,20 @@ def test_tls(store, tmp_path):
         pass
 
 
+@pytest.mark.parametrize(
+    ("num_classes", "num_logits", "num_classes_told"),
+    [(0, 8, 2), (0, 0, 2), (4, 7, 2), (4, 4, 2), (4, 8, 1), (1 << 31, 8, 2)],
+)
+def test_an_answer_that_is_no_prediction_is_refused(client, monkeypatch, num_classes, num_logits, num_classes_told):
+    answer = serving_pb2.PredictResponse(
+        logits=[0.0] * num_logits, classes=[0] * num_classes_told, num_classes=num_classes
+    )
+    monkeypatch.setattr(client._stub, "Predict", lambda request, timeout: answer)
+    told = f"{num_logits} logits and {num_classes_told} classes of {num_classes} for 2 images"
+    with pytest.raises(CallFailed, match=told):
+        client.predict("tiny", tiny_images(2))
+
+
 def test_where_a_service_listens(store, server):
     with pytest.raises(UsageError, match="not on loopback"):
         serve(store, Address("0.0.0.0", 0), LIMITS, tls=None, insecure=False)

@@ -1,14 +1,17 @@
 """Artifacts: what comes back, and that nothing else does."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import helper, numpy_helper
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from fedcomp.errors import ArtifactError
 from fedcomp.store import LoadedModel, artifact_pb2, pack_artifact, unpack_artifact
-from fedcomp.store.graph import join_model, parse_onnx, split_model
+from fedcomp.store.fields import has_more_fields
+from fedcomp.store.graph import SplitModel, join_model, parse_onnx, split_model
 from tests.store.tiny import CLASSES, CODEC, edited, tiny_artifact, tiny_images, tiny_model
 
 
@@ -88,6 +91,52 @@ def test_what_a_stranger_claims_is_checked():
     ):
         with pytest.raises(ArtifactError, match=what):
             unpack_artifact(artifact)
+
+
+def hostile_skeleton(graph):
+    model = ModelProto(ir_version=8, graph=graph).SerializeToString()
+    packed = pack_artifact(SplitModel(model, {"w": np.zeros(8, np.float32)}), CODEC, {})
+    return artifact_pb2.Artifact.FromString(packed[4:]).skeleton
+
+
+@pytest.mark.parametrize(
+    ("graph", "what"),
+    [
+        (GraphProto(node=[NodeProto()] * 200_000), "more fields than the 131072"),
+        (GraphProto(node=[NodeProto(attribute=[AttributeProto()] * 200_000)]), "more fields than the 131072"),
+        (GraphProto(initializer=[TensorProto(int64_data=[0] * 200_000)]), "more fields than the 131072"),
+        (GraphProto(initializer=[TensorProto(data_type=1, dims=[2**62] * 100_000)]), "100000 dimensions, at most 16"),
+    ],
+    ids=["nodes", "attributes", "packed numbers", "dimensions"],
+)
+def test_a_bomb_in_a_skeleton_is_refused_before_it_takes_memory_or_time(graph, what):
+    artifact = hostile(skeleton=hostile_skeleton(graph))
+    assert len(artifact) < 3000
+    with pytest.raises(ArtifactError, match=what):
+        unpack_artifact(artifact)
+
+
+def test_fields_are_counted_as_protobuf_has_them():
+    content, kind = tiny_model(), ModelProto.DESCRIPTOR
+    assert not has_more_fields(content, kind, 129)
+    assert has_more_fields(content, kind, 128)
+    for damaged in (content[:-1], b"\x0b", b"\x3a\x05\x0a\x00", b"\xff" * 11):
+        with pytest.raises(DecodeError):
+            has_more_fields(damaged, kind, 1000)
+
+
+def test_a_model_of_thousands_of_nodes_is_stored():
+    def lengthen(model):
+        last = model.graph.node[-1]
+        inputs = [last.input[0], *map(str, range(5000))]
+        last.input[0] = inputs[-1]
+        relus = [helper.make_node("Relu", [a], [b]) for a, b in pairwise(inputs)]
+        nodes = [*model.graph.node[:-1], *relus, last]
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+
+    unpacked = unpack_artifact(pack_artifact(split_model(edited(lengthen)), CODEC, {}))
+    assert len(parse_onnx(unpacked).graph.node) == 5007
 
 
 def put_outside(model):

@@ -1,0 +1,37 @@
+"""What the server measures of a global model, however bad that is."""
+
+import pytest
+
+from fedcomp.config import RunConfig
+from fedcomp.data import hold_out, load_dataset
+from fedcomp.training import predict_logits
+from server.measuring import LinearProbe, global_model
+
+
+@pytest.fixture
+def probe():
+    train, test = load_dataset("digits")
+    settings = {"model": "cnn-gn", "objective": "simsiam", "teacher": "none", "server-labels": 50}
+    model = global_model(RunConfig.from_mapping(settings), train)
+    held_out = hold_out(train, validation_size=100, proxy_size=100, server_labels=50, seed=0)
+    return LinearProbe(model, held_out.labelled, test)
+
+
+@pytest.mark.parametrize("bias", [0.0, 1e38])
+def test_a_probe_measures_finite_features(probe, bias, monkeypatch):
+    spoil(monkeypatch, lambda features: features + bias)
+    found = probe.measure()
+    assert found.keys() == {"accuracy", "feature_spread"}
+    assert all(0 <= value <= 1 for value in found.values())
+
+
+@pytest.mark.parametrize("bias", [float("inf"), float("nan")])
+def test_a_probe_leaves_out_what_it_can_not_measure(probe, bias, monkeypatch):
+    spoil(monkeypatch, lambda features: features + bias)
+    assert probe.measure() == {}
+    spoil(monkeypatch, lambda features: features + bias if len(features) > 50 else features)  # of the test images alone
+    assert probe.measure().keys() == {"feature_spread"}
+
+
+def spoil(monkeypatch, change):
+    monkeypatch.setattr("server.measuring.predict_logits", lambda model, images: change(predict_logits(model, images)))
