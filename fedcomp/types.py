@@ -68,7 +68,13 @@ class ModelSpec:
 
     @classmethod
     def of(cls, model: Model) -> ModelSpec:
-        """Read the spec off a model (or off a delta, which has the same names and shapes)."""
+        """Read the spec off a model (or off a delta, which has the same names and shapes).
+
+        Raises:
+            EncodeError: A tensor is no NumPy array, or one of complex numbers, texts or objects.
+        """
+        for name, array in model.items():
+            _check_array(name, array)
         return cls(tuple(TensorSpec(name, array.dtype.name, array.shape) for name, array in model.items()))
 
     def __iter__(self) -> Iterator[TensorSpec]:
@@ -152,6 +158,13 @@ def _working_copy(name: str, values: NDArray, base: np.dtype[Any]) -> NDArray:
             return integers
     unless = " and not all whole numbers" if _is_float(values.dtype) else ""
     raise UsageError(f"tensor {name!r} came back as {values.dtype}{unless}, the global model has {base}")
+
+
+def _check_array(name: str, array: object) -> None:
+    if not isinstance(array, (np.ndarray, np.generic)):
+        raise EncodeError(f"tensor {name!r} is a {type(array).__name__}, expected a NumPy array")
+    if not _is_number(array.dtype):
+        raise EncodeError(f"tensor {name!r} has type {array.dtype}, expected floats, integers or booleans")
 
 
 def _is_number(dtype: np.dtype[Any]) -> bool:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import fedcomp
 from fedcomp.errors import EncodeError, UsageError
 from fedcomp.types import ModelSpec, add_delta, fingerprint_model, subtract_models
 
@@ -61,6 +62,22 @@ def test_spec_fingerprint_sees_names_shapes_order_and_kind_but_not_float_width()
     ]
     assert spec not in {ModelSpec.of(other).fingerprint for other in others}
     assert ModelSpec.of(MODEL).num_parameters == 9
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (np.ones(3, np.complex128), "has type complex128, expected floats"),
+        (np.array(["a"]), "has type <U1, expected floats"),
+        (0.5, "is a float, expected a NumPy array"),
+        ([0.5, 1.0], "is a list, expected a NumPy array"),
+    ],
+)
+def test_what_is_no_array_of_numbers_has_no_spec_and_is_not_encoded(values, found):
+    with pytest.raises(EncodeError, match=f"'n' {found}"):
+        ModelSpec.of(MODEL | {"n": values})
+    with pytest.raises(EncodeError, match=f"'n' {found}"):
+        fedcomp.codec("lossless").encode({"w": MODEL["w"], "n": values})
 
 
 def test_model_fingerprint_sees_every_bit():
