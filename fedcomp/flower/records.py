@@ -12,6 +12,7 @@ from flwr.app import Array, ArrayRecord
 from flwr.common.constant import SType
 
 from fedcomp.errors import FrameMalformed, FrameTooLarge, InvalidValues, SpecMismatch, UsageError
+from fedcomp.printable import printable
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 FRAME_TYPE = "fedcomp"
 """The serialization type of an Array that is no array but bytes of fedcomp."""
 _NPY_HEADER_BYTES = 1024
+_SHOWN = 100
+"""Characters of what an Array says of itself that are shown."""
 
 
 def only_array_record(content: RecordDict) -> tuple[str, ArrayRecord]:
@@ -31,8 +34,12 @@ def only_array_record(content: RecordDict) -> tuple[str, ArrayRecord]:
 
 
 def to_model(record: ArrayRecord) -> Model:
-    """Return the arrays of a trusted record, read-only: they are views of its bytes where these are as expected."""
-    return {name: _view(array) for name, array in record.items()}
+    """Return the arrays of a trusted record, read-only: they are views of its bytes where these are as expected.
+
+    Raises:
+        UsageError: An array is of a type that NumPy's files do not know, such as bfloat16, or holds no numbers.
+    """
+    return {name: _view(name, array) for name, array in record.items()}
 
 
 def to_array_record(model: Model) -> ArrayRecord:
@@ -107,13 +114,16 @@ def _plain_array(name: str, array: Array, base: NDArray) -> NDArray:
     return values
 
 
-def _view(array: Array) -> NDArray:
+def _view(name: str, array: Array) -> NDArray:
     """Read an array without copying it; NumPy's reader takes five times as long and copies twice."""
     if array.stype == SType.NUMPY and (dtype := _plain_dtype(array.dtype)):
         header = _npy_header(dtype, array.shape, "C")
         if len(array.data) == len(header) + dtype.itemsize * prod(array.shape) and array.data.startswith(header):
             return np.frombuffer(array.data, dtype, offset=len(header)).reshape(array.shape)
     values = array.numpy()
+    if values.dtype.kind not in "biuf":
+        found = printable(array.dtype or str(values.dtype), _SHOWN)
+        raise UsageError(f"tensor {name!r} has type {found}, expected NumPy's own floats, integers or booleans")
     values.flags.writeable = False
     return values
 

@@ -1,0 +1,31 @@
+"""Between Flower's records and models: what can be read, and what is said where it can not."""
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord
+
+from fedcomp.errors import UsageError
+from fedcomp.flower import to_array_record, to_model
+from tests.flower.toy import MODEL
+
+
+def array_of_bfloat16():
+    """Return what NumPy writes for bfloat16 of the package ml_dtypes: void of two bytes."""
+    written = Array(np.zeros(3, "V2"))
+    return Array("bfloat16", (3,), written.stype, written.data)
+
+
+def test_a_model_comes_back_as_it_was():
+    back = to_model(to_array_record(MODEL))
+    assert list(back) == list(MODEL)
+    for name, values in MODEL.items():
+        assert back[name].dtype == values.dtype
+        np.testing.assert_array_equal(back[name], values)
+
+
+@pytest.mark.parametrize(
+    ("array", "found"), [(array_of_bfloat16(), "bfloat16"), (Array(np.ones(2, np.complex64)), "complex64")]
+)
+def test_types_that_are_none_of_numpys_numbers_are_named(array, found):
+    with pytest.raises(UsageError, match=f"'odd' has type {found}, expected NumPy's own floats, integers or booleans"):
+        to_model(ArrayRecord({"fine": Array(np.zeros(2)), "odd": array}))
