@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
@@ -15,9 +15,13 @@ from fedcomp.errors import FrameMalformed, FrameTooLarge, InvalidValues, SpecMis
 from fedcomp.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from flwr.app import RecordDict
 
     from fedcomp.types import Model, NDArray
+
+T = TypeVar("T")
 
 FRAME_TYPE = "fedcomp"
 """The serialization type of an Array that is no array but bytes of fedcomp."""
@@ -40,6 +44,18 @@ def to_model(record: ArrayRecord) -> Model:
         UsageError: An array is of a type that NumPy's files do not know, such as bfloat16, or holds no numbers.
     """
     return {name: _view(name, array) for name, array in record.items()}
+
+
+def named_as(base: Iterable[str], tensors: Mapping[str, T]) -> Mapping[str, T]:
+    """Give numbered tensors ("0", "1", and so on) the names of `base` by position, if they are as many.
+
+    So Flower names the arrays of a list, which is what a NumPyClient replies with. All others stay as they are.
+    """
+    names = list(base)
+    numbers = [str(position) for position in range(len(names))]
+    if set(tensors) != set(numbers) or set(tensors) == set(names):
+        return tensors
+    return {name: tensors[number] for name, number in zip(names, numbers, strict=True)}
 
 
 def to_array_record(model: Model) -> ArrayRecord:
@@ -90,9 +106,10 @@ def plain_model_from_record(record: ArrayRecord, base: Model) -> Model:
         FrameMalformed: An array is not in NumPy's format.
         InvalidValues: NaN or infinity.
     """
-    if list(record) != list(base):
+    arrays = named_as(base, dict(record))
+    if arrays.keys() != base.keys():
         raise SpecMismatch(f"reply has tensors {list(record)[:5]}..., expected {list(base)[:5]}...")
-    return {name: _plain_array(name, record[name], base[name]) for name in base}
+    return {name: _plain_array(name, arrays[name], base[name]) for name in base}
 
 
 def _plain_array(name: str, array: Array, base: NDArray) -> NDArray:

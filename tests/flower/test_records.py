@@ -6,6 +6,7 @@ from flwr.app import Array, ArrayRecord
 
 from fedcomp.errors import UsageError
 from fedcomp.flower import to_array_record, to_model
+from fedcomp.flower.records import named_as
 from tests.flower.toy import MODEL
 
 
@@ -29,3 +30,19 @@ def test_a_model_comes_back_as_it_was():
 def test_types_that_are_none_of_numpys_numbers_are_named(array, found):
     with pytest.raises(UsageError, match=f"'odd' has type {found}, expected NumPy's own floats, integers or booleans"):
         to_model(ArrayRecord({"fine": Array(np.zeros(2)), "odd": array}))
+
+
+def test_numbered_tensors_get_the_names_of_the_model_by_position():
+    names = [f"layer{position}" for position in range(12)]
+    numbered = {str(position): position for position in range(12)}
+    named = named_as(names, dict(sorted(numbered.items())))  # "10" before "2"
+    assert list(named.items()) == [(name, position) for position, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("tensors", [{"b": 1, "a": 2}, {"0": 1}, {"0": 1, "2": 2}, {"0": 1, "b": 2}, {}])
+def test_other_names_stay_as_they_are(tensors):
+    assert named_as(["a", "b"], tensors) == tensors
+
+
+def test_a_model_whose_own_names_are_numbers_keeps_its_order():
+    assert named_as(["1", "0"], {"0": "zero", "1": "one"}) == {"0": "zero", "1": "one"}
