@@ -33,7 +33,7 @@ def app_of(kind):
 
 
 @pytest.mark.parametrize("downlink", ["none", "lossless"])
-@pytest.mark.parametrize("codec", ["lossless", "thin"])
+@pytest.mark.parametrize("codec", ["lossless", "thin", "none"])
 @pytest.mark.parametrize("strategy", [None, FedMedian])
 def test_it_trains_a_model_whose_tensors_have_names(codec, downlink, strategy):
     inner = toy_inner(strategy, **KEYS) if strategy else toy_inner(**KEYS)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord
 
-from fedcomp.errors import UsageError
+from fedcomp.errors import InvalidValues, UsageError
 from fedcomp.flower import to_array_record, to_model
-from fedcomp.flower.records import named_as
+from fedcomp.flower.records import named_as, plain_model_from_record
 from tests.flower.toy import MODEL
 
 
@@ -46,3 +46,25 @@ def test_other_names_stay_as_they_are(tensors):
 
 def test_a_model_whose_own_names_are_numbers_keeps_its_order():
     assert named_as(["1", "0"], {"0": "zero", "1": "one"}) == {"0": "zero", "1": "one"}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_plain_reply_may_be_floats_of_any_width_in_any_order(dtype, order):
+    reply = {name: np.asarray(values, dtype, order=order) for name, values in reversed(MODEL.items())}
+    model = plain_model_from_record(ArrayRecord({name: Array(values) for name, values in reply.items()}), MODEL)
+    assert list(model) == list(MODEL)
+    for name, values in MODEL.items():
+        assert model[name].dtype == values.dtype
+        np.testing.assert_allclose(model[name], values, atol=1e-3)
+
+
+def test_flags_and_bytes_that_come_back_as_floats_are_what_they_were():
+    base = {"flags": np.array([True, False]), "bytes": np.arange(3, dtype=np.uint8)}
+    model = plain_model_from_record(to_array_record({n: values.astype(float) for n, values in base.items()}), base)
+    for name, values in base.items():
+        assert model[name].dtype == values.dtype
+        np.testing.assert_array_equal(model[name], values)
+    for wrong in ({"bytes": np.float64([0, 1, 256])}, {"bytes": np.float64([-1, 0, 1])}, {"flags": np.float64([2, 0])}):
+        with pytest.raises(InvalidValues, match="values of type float64 that are no"):
+            plain_model_from_record(to_array_record(base | wrong), base)
