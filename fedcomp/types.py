@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import xxhash
 
-from fedcomp.errors import EncodeError
+from fedcomp.errors import EncodeError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,9 @@ Model: TypeAlias = Mapping[str, NDArray]
 
 ModelDelta: TypeAlias = Mapping[str, NDArray]
 """Ordered tensor name -> array: **local minus global**. Floating tensors are float32, integers int64."""
+
+_ROUNDING = 1e-6
+"""How far a mean of counters that agree may be from a whole number, over its size: a few roundings of float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,13 @@ class ModelSpec:
 
     @classmethod
     def of(cls, model: Model) -> ModelSpec:
-        """Read the spec off a model (or off a delta, which has the same names and shapes)."""
+        """Read the spec off a model (or off a delta, which has the same names and shapes).
+
+        Raises:
+            EncodeError: A tensor is no NumPy array, or one of complex numbers, texts or objects.
+        """
+        for name, array in model.items():
+            _check_array(name, array)
         return cls(tuple(TensorSpec(name, array.dtype.name, array.shape) for name, array in model.items()))
 
     def __iter__(self) -> Iterator[TensorSpec]:
@@ -103,10 +112,11 @@ def subtract_models(local: Model, base: Model) -> ModelDelta:
         base: The global model that training started from; same names and shapes.
 
     Returns:
-        float32 arrays for floating tensors, int64 for integer ones, in `base`'s order.
+        float32 arrays for tensors that are floating in `base`, int64 for the others, in `base`'s order.
 
     Raises:
         EncodeError: Names or shapes differ.
+        UsageError: A tensor of integers came back as floats that are not whole numbers, or a tensor as no numbers.
     """
     if local.keys() != base.keys():
         missing, extra = sorted(base.keys() - local.keys()), sorted(local.keys() - base.keys())
@@ -116,7 +126,7 @@ def subtract_models(local: Model, base: Model) -> ModelDelta:
         after = local[name]
         if after.shape != before.shape:
             raise EncodeError(f"tensor {name!r} has shape {after.shape}, the global model has {before.shape}")
-        delta[name] = _working_copy(after) - _working_copy(before)
+        delta[name] = _working_copy(name, after, before.dtype) - _working_copy(name, before, before.dtype)
     return delta
 
 
@@ -156,6 +166,40 @@ def _add(before: NDArray, step: NDArray) -> NDArray:
     return after.astype(before.dtype) if before.dtype.itemsize == 8 else cast_within(after, before.dtype)
 
 
-def _working_copy(array: NDArray) -> NDArray:
-    is_float = "float" in array.dtype.name
-    return array.astype(np.float32 if is_float else np.int64, copy=False)
+def to_integers(values: NDArray) -> NDArray | None:
+    """Return integers as int64, and floats that are whole numbers but for rounding; None if they are not."""
+    if not _is_float(values.dtype):
+        return values.astype(np.int64, copy=False)
+    exact = values.astype(np.float64)
+    whole = np.rint(exact)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        is_whole = np.abs(exact - whole) <= _ROUNDING * np.maximum(1, np.abs(whole))
+    if not (is_whole & (np.abs(whole) < 2.0**63)).all():
+        return None
+    return whole.astype(np.int64)
+
+
+def _working_copy(name: str, values: NDArray, base: np.dtype[Any]) -> NDArray:
+    """Return values as what a delta is made of: the kind is the global model's, whatever a client computes in."""
+    if _is_number(values.dtype):
+        if _is_float(base):
+            return values.astype(np.float32, copy=False)
+        if (integers := to_integers(values)) is not None:
+            return integers
+    unless = " and not all whole numbers" if _is_float(values.dtype) else ""
+    raise UsageError(f"tensor {name!r} came back as {values.dtype}{unless}, the global model has {base}")
+
+
+def _check_array(name: str, array: object) -> None:
+    if not isinstance(array, (np.ndarray, np.generic)):
+        raise EncodeError(f"tensor {name!r} is a {type(array).__name__}, expected a NumPy array")
+    if not _is_number(array.dtype):
+        raise EncodeError(f"tensor {name!r} has type {array.dtype}, expected floats, integers or booleans")
+
+
+def _is_number(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "biu" or _is_float(dtype)
+
+
+def _is_float(dtype: np.dtype[Any]) -> bool:
+    return "float" in dtype.name

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fedcomp.errors import EncodeError
+import fedcomp
+from fedcomp.errors import EncodeError, UsageError
 from fedcomp.types import ModelSpec, add_delta, cast_within, fingerprint_model, range_of, subtract_models
 
 MODEL = {"w": np.ones((2, 3), np.float32), "n": np.array(4), "h": np.zeros(2, np.float16)}
@@ -74,6 +75,30 @@ def test_models_that_do_not_match_are_refused():
         subtract_models(MODEL | {"w": np.ones(6, np.float32)}, MODEL)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32, np.uint8])
+def test_whatever_a_client_computes_in_a_delta_has_the_kinds_of_the_global_model(dtype):
+    local = {name: (values + 2).astype(dtype) for name, values in MODEL.items()}
+    delta = subtract_models(local, MODEL)
+    assert [values.dtype.name for values in delta.values()] == ["float32", "int64", "float32"]
+    assert all((values == 2).all() for values in delta.values())
+
+
+def test_counters_that_were_averaged_are_rounded():
+    for counter in (9 + 1e-9, np.float32(8.999999), 9 - 1e-9):
+        assert subtract_models(MODEL | {"n": np.array(counter)}, MODEL)["n"] == 5
+
+
+@pytest.mark.parametrize("counter", [4.5, np.nan, np.inf, 1e30])
+def test_integers_that_come_back_as_no_integers_are_refused(counter):
+    with pytest.raises(UsageError, match=r"'n' came back as float64 and not all whole numbers, .* has int64"):
+        subtract_models(MODEL | {"n": np.array(counter)}, MODEL)
+
+
+def test_what_is_no_number_is_refused():
+    with pytest.raises(UsageError, match=r"'w' came back as complex64, the global model has float32"):
+        subtract_models(MODEL | {"w": np.ones((2, 3), np.complex64)}, MODEL)
+
+
 def test_spec_fingerprint_sees_names_shapes_order_and_kind_but_not_float_width():
     spec = ModelSpec.of(MODEL).fingerprint
     assert ModelSpec.of(MODEL | {"h": np.zeros(2, np.float32)}).fingerprint == spec
@@ -85,6 +110,22 @@ def test_spec_fingerprint_sees_names_shapes_order_and_kind_but_not_float_width()
     ]
     assert spec not in {ModelSpec.of(other).fingerprint for other in others}
     assert ModelSpec.of(MODEL).num_parameters == 9
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (np.ones(3, np.complex128), "has type complex128, expected floats"),
+        (np.array(["a"]), "has type <U1, expected floats"),
+        (0.5, "is a float, expected a NumPy array"),
+        ([0.5, 1.0], "is a list, expected a NumPy array"),
+    ],
+)
+def test_what_is_no_array_of_numbers_has_no_spec_and_is_not_encoded(values, found):
+    with pytest.raises(EncodeError, match=f"'n' {found}"):
+        ModelSpec.of(MODEL | {"n": values})
+    with pytest.raises(EncodeError, match=f"'n' {found}"):
+        fedcomp.codec("lossless").encode({"w": MODEL["w"], "n": values})
 
 
 def test_model_fingerprint_sees_every_bit():

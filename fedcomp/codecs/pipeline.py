@@ -177,7 +177,7 @@ class Codec:
                 little less.
 
         Raises:
-            EncodeError: A value is not finite, or an integer tensor does not fit 64 bits.
+            EncodeError: A tensor is no array of numbers, a value is not finite, or an integer does not fit 64 bits.
             UsageError: A stochastic stage has no rng, or the budget is too small, or no stage can be scaled.
         """
         if budget is not None:

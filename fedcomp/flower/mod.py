@@ -15,7 +15,7 @@ from fedcomp.flower.model_order import to_error
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
 from fedcomp.flower.order_record import read_order
 from fedcomp.flower.receiving import Receiver
-from fedcomp.flower.records import frame_to_record, only_array_record, to_model
+from fedcomp.flower.records import frame_to_record, named_as, only_array_record, to_model
 from fedcomp.seeding import derive_rng
 from fedcomp.types import ModelSpec, fingerprint_model, subtract_models
 from fedcomp.wire import OWN_FRAMES, FrameLimits
@@ -42,6 +42,9 @@ def compression_mod(
     The app stays as it is: it receives a model's arrays and replies with its own. The mod makes the model of what
     the server's `CompressedStrategy` sends, and sends back the difference, coded as that orders. A server without one
     orders nothing, and then the mod does nothing.
+
+    A reply's tensors have the names of the model's, or are numbered in their order, as a NumPyClient's are; they may be
+    floats of any width. What travels has the model's names and kinds.
 
     The model that the server knows this client to hold, and what error feedback has left, live in ``context.state``.
     Neither goes before the server says that it took what followed it, so a lost or refused update loses nothing and
@@ -108,7 +111,7 @@ def _compress_reply(
         return reply
 
     key, local = only_array_record(reply.content)
-    delta = subtract_models(to_model(local), base)
+    delta = subtract_models(named_as(base, to_model(local)), base)
     feedback = ErrorFeedback(order.residual_decay, order.momentum_correction)
     memory = recall(
         context.state, ModelSpec.of(delta), feedback, acknowledged=order.acknowledged, refused=order.refused

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
+from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
 from flwr.common.constant import SType
 
 from fedcomp.errors import FrameMalformed, FrameTooLarge, InvalidValues, SpecMismatch, UsageError
+from fedcomp.printable import printable
+from fedcomp.types import to_integers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from flwr.app import RecordDict
 
     from fedcomp.types import Model, NDArray
 
+T = TypeVar("T")
+
 FRAME_TYPE = "fedcomp"
 """The serialization type of an Array that is no array but bytes of fedcomp."""
 _NPY_HEADER_BYTES = 1024
+_FLOATS = tuple(map(np.dtype, ("float16", "float32", "float64")))
+"""What clients compute in, whatever the model is: a plain reply may be floats of any of these."""
+_SHOWN = 100
+"""Characters of what an Array says of itself that are shown."""
 
 
 def only_array_record(content: RecordDict) -> tuple[str, ArrayRecord]:
@@ -31,8 +42,24 @@ def only_array_record(content: RecordDict) -> tuple[str, ArrayRecord]:
 
 
 def to_model(record: ArrayRecord) -> Model:
-    """Return the arrays of a trusted record, read-only: they are views of its bytes where these are as expected."""
-    return {name: _view(array) for name, array in record.items()}
+    """Return the arrays of a trusted record, read-only: they are views of its bytes where these are as expected.
+
+    Raises:
+        UsageError: An array is of a type that NumPy's files do not know, such as bfloat16, or holds no numbers.
+    """
+    return {name: _view(name, array) for name, array in record.items()}
+
+
+def named_as(base: Iterable[str], tensors: Mapping[str, T]) -> Mapping[str, T]:
+    """Give numbered tensors ("0", "1", and so on) the names of `base` by position, if they are as many.
+
+    So Flower names the arrays of a list, which is what a NumPyClient replies with. All others stay as they are.
+    """
+    names = list(base)
+    numbers = [str(position) for position in range(len(names))]
+    if set(tensors) != set(numbers) or set(tensors) == set(names):
+        return tensors
+    return {name: tensors[number] for name, number in zip(names, numbers, strict=True)}
 
 
 def to_array_record(model: Model) -> ArrayRecord:
@@ -77,43 +104,77 @@ def frame_from_record(record: ArrayRecord) -> bytes:
 def plain_model_from_record(record: ArrayRecord, base: Model) -> Model:
     """Read a client's uncompressed model, trusting nothing in it.
 
+    Tensors have the names of `base`, in any order, or are numbered in its order. Each has the type of `base` or is
+    float16, float32 or float64.
+
+    Returns:
+        The client's model with the names, types and shapes of `base`.
+
     Raises:
-        SpecMismatch: Other names, types or shapes than `base`.
+        SpecMismatch: Other names, types or shapes.
         FrameTooLarge: An array is longer than its shape needs.
         FrameMalformed: An array is not in NumPy's format.
-        InvalidValues: NaN or infinity.
+        InvalidValues: NaN, infinity, or what `base`'s type can not hold: too large, or no whole number.
     """
-    if list(record) != list(base):
+    arrays = named_as(base, dict(record))
+    if arrays.keys() != base.keys():
         raise SpecMismatch(f"reply has tensors {list(record)[:5]}..., expected {list(base)[:5]}...")
-    return {name: _plain_array(name, record[name], base[name]) for name in base}
+    return {name: _plain_array(name, arrays[name], base[name]) for name in base}
 
 
 def _plain_array(name: str, array: Array, base: NDArray) -> NDArray:
-    if len(array.data) > base.nbytes + _NPY_HEADER_BYTES:
-        raise FrameTooLarge(f"tensor {name!r} has {len(array.data)} bytes, its shape needs {base.nbytes}")
+    dtypes = [base.dtype, *(float_ for float_ in _FLOATS if float_ != base.dtype)]
+    largest = base.size * max(dtype.itemsize for dtype in dtypes)
+    if len(array.data) > largest + _NPY_HEADER_BYTES:
+        raise FrameTooLarge(f"tensor {name!r} has {len(array.data)} bytes, its shape needs at most {largest}")
     orders: tuple[Literal["C"], Literal["F"]] = ("C", "F")
-    for order in orders:
+    for dtype, order in product(dtypes, orders):
         # The header is compared, never parsed: NumPy's parser evaluates it, and allocates whatever shape it claims.
-        header = _npy_header(base.dtype, base.shape, order)
+        header = _npy_header(dtype, base.shape, order)
         if array.data.startswith(header):
             break
     else:
-        raise SpecMismatch(f"tensor {name!r} is no NumPy array of type {base.dtype} and shape {base.shape}")
-    if len(array.data) - len(header) != base.nbytes:
-        raise FrameMalformed(f"tensor {name!r} holds {len(array.data) - len(header)} bytes, expected {base.nbytes}")
-    values = np.frombuffer(array.data, base.dtype, offset=len(header)).reshape(base.shape, order=order)
-    if base.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InvalidValues(f"tensor {name!r} holds NaN or infinity")
-    return values
+        raise SpecMismatch(
+            f"tensor {name!r} says that it is {_describe(array)}; "
+            f"expected a NumPy array of type {base.dtype}, or floats of another width, and shape {base.shape}"
+        )
+    if len(array.data) - len(header) != (expected := base.size * dtype.itemsize):
+        raise FrameMalformed(f"tensor {name!r} holds {len(array.data) - len(header)} bytes, expected {expected}")
+    values = np.frombuffer(array.data, dtype, offset=len(header)).reshape(base.shape, order=order)
+    return _as_type(name, values, base.dtype)
 
 
-def _view(array: Array) -> NDArray:
+def _as_type(name: str, values: NDArray, dtype: np.dtype[Any]) -> NDArray:
+    """Return a client's values as what the model holds; raises `InvalidValues` where they are none of its values."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is refused just below
+            values = values.astype(dtype, copy=False)
+        if not np.isfinite(values).all():
+            raise InvalidValues(f"tensor {name!r} holds NaN, infinity or a value beyond {dtype}")
+        return values
+    if values.dtype == dtype:
+        return values
+    integers = to_integers(values)
+    if integers is None or (integers.astype(dtype) != integers).any():
+        raise InvalidValues(f"tensor {name!r} holds values of type {values.dtype} that are no {dtype}")
+    return integers.astype(dtype)
+
+
+def _describe(array: Array) -> str:
+    """Return what an Array of a stranger says of itself, fit to be shown; a NumPyClient's say nothing."""
+    return printable(f"{array.stype!r} of type {array.dtype!r} and shape {array.shape}", _SHOWN)
+
+
+def _view(name: str, array: Array) -> NDArray:
     """Read an array without copying it; NumPy's reader takes five times as long and copies twice."""
     if array.stype == SType.NUMPY and (dtype := _plain_dtype(array.dtype)):
         header = _npy_header(dtype, array.shape, "C")
         if len(array.data) == len(header) + dtype.itemsize * prod(array.shape) and array.data.startswith(header):
             return np.frombuffer(array.data, dtype, offset=len(header)).reshape(array.shape)
     values = array.numpy()
+    if values.dtype.kind not in "biuf":
+        found = printable(array.dtype or str(values.dtype), _SHOWN)
+        raise UsageError(f"tensor {name!r} has type {found}, expected NumPy's own floats, integers or booleans")
     values.flags.writeable = False
     return values
 

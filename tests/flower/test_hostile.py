@@ -134,7 +134,12 @@ PLAIN_ATTACKS = {
     "NaN": ("invalid-values", lambda r: plain(r, bias=np.float32([0, np.nan, 0]))),
     "infinity": ("invalid-values", lambda r: plain(r, bias=np.float32([0, np.inf, 0]))),
     "shape": ("wrong-model", lambda r: plain(r, bias=np.zeros(4, np.float32))),
-    "type": ("wrong-model", lambda r: plain(r, bias=np.zeros(3))),
+    "type": ("wrong-model", lambda r: plain(r, bias=np.zeros(3, np.complex64))),
+    "integers for floats": ("wrong-model", lambda r: plain(r, bias=np.zeros(3, np.int32))),
+    "beyond float32": ("invalid-values", lambda r: plain(r, bias=np.float64([0, 1e300, 0]))),
+    "NaN of another width": ("invalid-values", lambda r: plain(r, bias=np.float16([0, np.nan, 0]))),
+    "half a count": ("invalid-values", lambda r: plain(r, counter=np.array(9.5))),
+    "an infinite count": ("invalid-values", lambda r: plain(r, counter=np.array(np.inf))),
     "names": ("wrong-model", lambda r: plain(r, extra=np.zeros(3))),
     "long": ("too-large", lambda r: plain(r, bias=np.zeros(4000, np.float32))),
     "pickle": ("wrong-model", lambda r: with_header(r, "{'descr': '|O', 'fortran_order': False, 'shape': (8, 5), }")),
@@ -154,6 +159,25 @@ def test_plain_replies_are_checked_as_well(attack):
     result = run_rounds(strategy, toy_client(tamper({VICTIM}, lambda reply, _: change(reply))))
     assert dict(rounds[0].rejected) == {reason: 1}
     assert_model(result.arrays, {name: MODEL[name] + v for name, v in mean_update(HONEST).items()})
+
+
+def test_what_is_refused_of_a_plain_reply_is_said_as_the_array_says_it_in_one_line():
+    def lie(reply):
+        record = to_array_record(MODEL)
+        record["weight"] = Array("float\n\x1b[2J", (7, 5) * 9999, "numpy.ndarray", b"\x93NUMPY")
+        return with_arrays(reply, record)
+
+    honest = tamper({VICTIM}, lambda reply, _: plain(reply, weight=np.zeros((4, 3), np.float32)))
+    for client, found in (
+        (honest, "'numpy.ndarray' of type 'float32' and shape (4, 3); expected a NumPy array of type float32"),
+        (tamper({VICTIM}, lambda reply, _: lie(reply)), r"of type 'float\n\x1b[2J' and shape (7, 5, 7"),
+    ):
+        strategy, rounds = compressed(codec="none")
+        run_rounds(strategy, toy_client(client))
+        (complaint,) = rounds[0].complaints
+        assert found in complaint
+        assert complaint.isprintable()
+        assert complaint.endswith("and shape (8, 5)")
 
 
 def test_replayed_frames_of_an_earlier_round_and_of_another_client_are_stale():
