@@ -154,3 +154,17 @@ def test_a_run_that_can_not_work_fails_with_its_reason(tmp_path, capsys):
     missing = ["--set", "dataset=fashion-mnist", "--set", f"data-dir={tmp_path / 'nowhere'}"]
     assert run(["simulate", "configs/demo.toml", *missing, "--out", str(tmp_path / "other")]) == 1
     assert "make data-fashion" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("num-clients=100000", "100000 clients but 1037 images: lower num-clients"),
+        ("device=cuda:99", "device is 'cuda:99', but torch finds"),
+        ("device=gpu", "device is 'gpu', expected a device of torch"),
+    ],
+)
+def test_what_no_client_could_do_is_said_before_the_first_round(tmp_path, capsys, change, says):
+    assert run(["simulate", "configs/demo.toml", "--set", change, "--out", str(tmp_path / "run")]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -32,10 +32,11 @@ def simulate(config: RunConfig, *, num_workers: int | None = None) -> dict[str, 
         The contents of ``summary.json``.
 
     Raises:
-        UsageError: The apps are not there, or what they need is not installed.
+        UsageError: The apps are not there, what they need is not installed, or no client could do what is asked.
         FedcompError: The run failed.
     """
     server, client = import_apps()
+    client.check(config)
     with flower_log_level(logging.ERROR):
         run_app(
             server.app,
