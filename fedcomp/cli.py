@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,8 +43,17 @@ _InFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="File
 _OutFile = Annotated[Path, typer.Argument(dir_okay=False, help="File to write.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fedcomp {version('fedcomp')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; stands anywhere.")] = False,
 ) -> None:
     """Federated learning for thin pipes."""

@@ -1,6 +1,9 @@
 """The command line: what it does, what it says, how it exits."""
 
 import json
+import subprocess
+import sys
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -28,6 +31,14 @@ def test_help_explains_with_an_example(command, capsys):
     assert run([*command, "--help"]) == 0
     shown = capsys.readouterr().out
     assert "Example: fedcomp" in shown or not command
+
+
+def test_the_version_by_either_command(capsys):
+    expected = f"fedcomp {version('fedcomp')}\n"
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == expected
+    command = [sys.executable, "-W", "ignore", "-m", "fedcomp", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == expected
 
 
 def test_encode_inspect_decode(delta, tmp_path, capsys):
