@@ -71,8 +71,10 @@ def read_tensors(path: Path) -> dict[str, NDArray]:
             if names is None or sorted(names) != sorted(file.keys()):
                 names = sorted(file.keys())
             return {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError, TypeError, ValueError) as error:
+    except OSError as error:
         raise DataError(f"{path}: {error}") from None
+    except (SafetensorError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is no safetensors file, or a damaged one: {error}") from None
 
 
 class FileWriter:

@@ -74,7 +74,7 @@ def test_bad_files_and_codecs_end_with_one_line(delta, tmp_path, capsys):
     broken.write_bytes(b"nothing")
     cases = [
         (["inspect", str(broken)], 1, "frame has 7 bytes"),
-        (["encode", str(broken), str(tmp_path / "x")], 1, "broken"),
+        (["encode", str(broken), str(tmp_path / "x")], 1, "broken is no safetensors file"),
         (["encode", str(delta), str(tmp_path / "x"), "--codec", "thinn"], 2, "did you mean 'thin'"),
         (["decode", str(delta), str(tmp_path / "x"), "--like", str(delta)], 1, "begins with"),
         (["inspect", str(tmp_path / "missing")], 2, "does not exist"),
