@@ -278,12 +278,13 @@ def encode(
 ) -> None:
     """Encode a model update (.safetensors) into a frame (.fcz)."""
     from fedcomp.codecs import parse_codec
-    from fedcomp.files import read_tensors, write_atomically
+    from fedcomp.files import asked_to_write, read_tensors, write_atomically
     from fedcomp.seeding import derive_rng
 
     delta = read_tensors(source)
     encoded = parse_codec(codec).encode(delta, rng=derive_rng(seed, "codec"))
-    write_atomically(target, encoded.frame)
+    with asked_to_write(str(target)):
+        write_atomically(target, encoded.frame)
     dense = sum(tensor.nbytes for tensor in delta.values())
     print(f"{dense} bytes of tensors -> {len(encoded.frame)} bytes, {dense / len(encoded.frame):.4g} times fewer")
 
@@ -299,10 +300,11 @@ def decode(
     Names and shapes do not travel: they are read from the model that both ends hold.
     """
     import fedcomp
-    from fedcomp.files import pack_tensors, read_tensors, write_atomically
+    from fedcomp.files import asked_to_write, pack_tensors, read_tensors, write_atomically
 
-    spec = fedcomp.ModelSpec.of(read_tensors(like))
-    write_atomically(target, pack_tensors(fedcomp.decode(source.read_bytes(), spec)))
+    delta = fedcomp.decode(source.read_bytes(), fedcomp.ModelSpec.of(read_tensors(like)))
+    with asked_to_write(str(target)):
+        write_atomically(target, pack_tensors(delta))
 
 
 @app.command(epilog="Example: fedcomp inspect delta.fcz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import deque
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from fedcomp.errors import DataError
+from fedcomp.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from concurrent.futures import Future
     from pathlib import Path
     from types import TracebackType
@@ -33,6 +35,19 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+@contextlib.contextmanager
+def asked_to_write(what: str) -> Iterator[None]:
+    """Turn what the system says of a place that the caller named into a `UsageError`.
+
+    Args:
+        what: For the message: ``the run's folder runs/a``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"can't write {what}: {error.strerror}") from None
 
 
 def write_json(path: Path, content: object) -> None:

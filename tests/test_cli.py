@@ -179,3 +179,14 @@ def test_what_no_client_could_do_is_said_before_the_first_round(tmp_path, capsys
     assert run(["simulate", "configs/demo.toml", "--set", change, "--out", str(tmp_path / "run")]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_places_that_can_not_be_written_are_named(delta, tmp_path, capsys):
+    nowhere, frame = tmp_path / "no" / "x.fcz", tmp_path / "delta.fcz"
+    assert run(["encode", str(delta), str(nowhere)]) == 2
+    assert f"can't write {nowhere}: No such file or directory" in capsys.readouterr().err
+    assert run(["encode", str(delta), str(frame), "--codec", "lossless"]) == 0
+    assert run(["decode", str(frame), str(nowhere), "--like", str(delta)]) == 2
+    assert f"can't write {nowhere}" in capsys.readouterr().err
+    assert run(["simulate", "configs/demo.toml", "--out", str(frame / "run")]) == 2
+    assert f"can't write the run's folder {frame / 'run'}: Not a directory" in capsys.readouterr().err

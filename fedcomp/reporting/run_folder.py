@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fedcomp.errors import CheckpointError, UsageError
-from fedcomp.files import pack_tensors, try_lock, write_atomically
+from fedcomp.files import asked_to_write, pack_tensors, try_lock, write_atomically
 from fedcomp.reporting.events import EventWriter
 
 if TYPE_CHECKING:
@@ -47,13 +47,14 @@ class RunFolder:
             name: The run's name.
 
         Raises:
-            UsageError: The folder exists and is not empty.
+            UsageError: The folder exists and is not empty, or can not be written.
         """
         folder = Path(path or new_run_path(name))
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} is there already and not an empty folder: choose another out-dir")
-        folder.mkdir(parents=True, exist_ok=True)
-        return cls(folder)
+        with asked_to_write(f"the run's folder {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            return cls(folder)
 
     def __enter__(self) -> Self:
         return self
