@@ -50,6 +50,10 @@ class RunFolder:
             UsageError: The folder exists and is not empty, or can not be written.
         """
         folder = Path(path or new_run_path(name))
+        if _is_unfinished(folder):
+            raise UsageError(
+                f"{folder} holds a run that is not finished: go on with it with --resume, or choose another out-dir"
+            )
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} is there already and not an empty folder: choose another out-dir")
         with asked_to_write(f"the run's folder {folder}"):
@@ -113,6 +117,10 @@ class RunFolder:
             pass
         found = f"line {server_round} is {line[:40]!r}, expected the row of round {server_round}"
         raise CheckpointError(f"{self.path / 'metrics.jsonl'}: {found}")
+
+
+def _is_unfinished(folder: Path) -> bool:
+    return (folder / "config.toml").is_file() and not (folder / "summary.json").exists()
 
 
 def _lock(file: TextIO, path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedcomp.config import NO_CODEC, RunConfig
 from fedcomp.errors import UsageError
+from fedcomp.flower import CheckpointFolder
 from fedcomp.simulation.configured_network import configured_network
 from fedcomp.simulation.run import flower_log_level, run_app
 
@@ -80,6 +81,12 @@ def resume(folder: Path, *, num_workers: int | None = None) -> dict[str, Any]:
 def is_finished(folder: Path) -> bool:
     """Tell whether a run has come to its end."""
     return (folder / "summary.json").is_file()
+
+
+def last_checkpoint_round(folder: Path) -> int | None:
+    """Return the round after which a run that has not come to its end would go on; None if it would begin anew."""
+    checkpoint = CheckpointFolder(folder / "checkpoint").last()
+    return checkpoint.server_round if checkpoint else None
 
 
 def run_baseline(
