@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
+ARCHITECTURE = (DOCS / "architecture.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["network.md", "quantization.md"])
@@ -32,3 +34,18 @@ def test_the_example_of_own_data_runs_from_an_empty_folder(tmp_path):
         subprocess.run(arguments, cwd=tmp_path, env=environment, check=True, timeout=240)
     summary = json.loads((tmp_path / "runs" / "boards" / "summary.json").read_text())
     assert summary["accuracy"] > 0.9
+
+
+def test_the_layers_are_those_that_are_checked():
+    shown = re.search(r"## Layers\n.*?```\n(.*?)\n```", ARCHITECTURE, re.DOTALL)
+    contracts = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    assert shown[1].splitlines() == next(each["layers"] for each in contracts if each["type"] == "layers")
+
+
+@pytest.mark.parametrize(("section", "folder"), [("simulation engine", "simulation"), ("downlink", "flower")])
+def test_tables_name_files_that_are_there(section, folder):
+    table = re.search(rf"## The {section}\n.*?\n\|--.*?\n(.*?)\n\n", ARCHITECTURE, re.DOTALL)
+    names = re.findall(r"`([\w/]+\.py)`", table[1])
+    assert len(names) >= 5
+    package = DOCS.parent / "fedcomp" / folder
+    assert not [name for name in names if not ((DOCS.parent if "/" in name else package) / name).is_file()]
