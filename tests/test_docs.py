@@ -8,8 +8,12 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
+import tomli_w
+
+from fedcomp.config import RunConfig
 
 DOCS = Path(__file__).parents[1] / "docs"
 ARCHITECTURE = (DOCS / "architecture.md").read_text()
@@ -49,3 +53,16 @@ def test_tables_name_files_that_are_there(section, folder):
     assert len(names) >= 5
     package = DOCS.parent / "fedcomp" / folder
     assert not [name for name in names if not ((DOCS.parent if "/" in name else package) / name).is_file()]
+
+
+def row_of(key, field):
+    """A line of the table of keys; a bar within would end a cell."""
+    choices = f" ({', '.join(get_args(field.annotation))})" if get_origin(field.annotation) is Literal else ""
+    default = tomli_w.dumps({"x": field.default}).removeprefix("x = ").strip()
+    return f"| `{key}` | `{default}` | {field.description}{choices} |".replace(" | ternary", " \\| ternary")
+
+
+def test_every_key_is_described_as_the_configuration_does():
+    rows = [row_of(key, field) for key, field in zip(RunConfig.keys(), RunConfig.model_fields.values(), strict=True)]
+    shown = [line for line in (DOCS / "configuration.md").read_text().splitlines() if line.startswith("| `")]
+    assert shown == rows
