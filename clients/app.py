@@ -20,6 +20,7 @@ from fedcomp.models import PartialModel, get_weights, set_weights
 from fedcomp.seeding import derive_seed
 from fedcomp.training import (
     Dynamic,
+    check_device,
     keep_zeros,
 )
 
@@ -72,6 +73,15 @@ def train(message: Message, context: Context) -> Message:
         remember(context.state, GRADIENT_KEY, dynamic.next_gradient())
     content = RecordDict({"arrays": to_array_record(model.shared_weights()), "metrics": MetricRecord({**metrics})})
     return Message(content, reply_to=message)
+
+
+def check(config: RunConfig) -> None:
+    """Refuse what every client of a simulation on this machine would fail with, in each round.
+
+    Raises:
+        ConfigError: The device is not here.
+    """
+    check_device(config.device)
 
 
 def warm_up(config: RunConfig) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import sys
 from enum import StrEnum
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from fedcomp.bench_cli import bench
-from fedcomp.command_line import run_command
+from fedcomp.command_line import INTERRUPTED, run_command
 from fedcomp.compression_cli import commands as compression_commands
 from fedcomp.errors import UsageError
 from fedcomp.serving_cli import commands, store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 app = typer.Typer(
     help="Federated learning for thin pipes.",
@@ -42,8 +48,17 @@ _InFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="File
 _OutFile = Annotated[Path, typer.Argument(dir_okay=False, help="File to write.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fedcomp {version('fedcomp')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; stands anywhere.")] = False,
 ) -> None:
     """Federated learning for thin pipes."""
@@ -128,9 +143,10 @@ def _resume(folder: Path, baseline: bool, workers: int | None) -> None:
 
     if is_finished(folder):
         print(f"{folder} is finished: nothing is left to do")
-    runs = [("fedcomp", go_on(folder, num_workers=workers))]
-    if baseline:
-        runs.append(("float32", run_baseline(folder, num_workers=workers)))
+    with _told_how_to_go_on(folder, baseline):
+        runs = [("fedcomp", go_on(folder, num_workers=workers))]
+        if baseline:
+            runs.append(("float32", run_baseline(folder, num_workers=workers)))
     _print_outcome(folder, runs)
 
 
@@ -173,10 +189,28 @@ def _simulate_config(
     asked = RunConfig.from_toml(config, changes)
     folder = str(out or asked.out_dir or new_run_path(asked.name))
     asked = RunConfig.from_mapping(asked.to_mapping() | {"out-dir": folder})
-    runs = [("fedcomp", run(asked, num_workers=workers))]
-    if baseline:
-        runs.append(("float32", run_baseline(Path(folder), num_workers=workers, run=run)))
+    told = _told_how_to_go_on(Path(folder), baseline) if backend is Backend.LOCAL else contextlib.nullcontext()
+    with told:
+        runs = [("fedcomp", run(asked, num_workers=workers))]
+        if baseline:
+            runs.append(("float32", run_baseline(Path(folder), num_workers=workers, run=run)))
     _print_outcome(Path(folder), runs)
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(folder: Path, baseline: bool) -> Iterator[None]:
+    """On Ctrl-C, tell with which command the run would go on, if it would."""
+    from fedcomp.simulation import is_finished, last_checkpoint_round
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        server_round = last_checkpoint_round(folder / "baseline" if is_finished(folder) else folder)
+        if server_round is None:
+            raise
+        command = shlex.join(["fedcomp", "simulate", "--resume", str(folder), *(["--baseline"] if baseline else [])])
+        print(f"fedcomp: stopped after round {server_round}; go on with `{command}`", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _print_outcome(folder: Path, runs: list[tuple[str, dict[str, Any]]]) -> None:
@@ -235,8 +269,6 @@ def student(
     out: Annotated[Path | None, typer.Option(file_okay=False, help="Default RUN/student.")] = None,
 ) -> None:
     """Make a small student of a run's global model: distilled, pruned, int8, as verified ONNX with a model card."""
-    import shlex
-
     from fedcomp.config import parse_override
     from fedcomp.student import student_from_run
     from fedcomp.student.summary import student_table
@@ -268,12 +300,13 @@ def encode(
 ) -> None:
     """Encode a model update (.safetensors) into a frame (.fcz)."""
     from fedcomp.codecs import parse_codec
-    from fedcomp.files import read_tensors, write_atomically
+    from fedcomp.files import asked_to_write, read_tensors, write_atomically
     from fedcomp.seeding import derive_rng
 
     delta = read_tensors(source)
     encoded = parse_codec(codec).encode(delta, rng=derive_rng(seed, "codec"))
-    write_atomically(target, encoded.frame)
+    with asked_to_write(str(target)):
+        write_atomically(target, encoded.frame)
     dense = sum(tensor.nbytes for tensor in delta.values())
     print(f"{dense} bytes of tensors -> {len(encoded.frame)} bytes, {dense / len(encoded.frame):.4g} times fewer")
 
@@ -289,10 +322,11 @@ def decode(
     Names and shapes do not travel: they are read from the model that both ends hold.
     """
     import fedcomp
-    from fedcomp.files import pack_tensors, read_tensors, write_atomically
+    from fedcomp.files import asked_to_write, pack_tensors, read_tensors, write_atomically
 
-    spec = fedcomp.ModelSpec.of(read_tensors(like))
-    write_atomically(target, pack_tensors(fedcomp.decode(source.read_bytes(), spec)))
+    delta = fedcomp.decode(source.read_bytes(), fedcomp.ModelSpec.of(read_tensors(like)))
+    with asked_to_write(str(target)):
+        write_atomically(target, pack_tensors(delta))
 
 
 @app.command(epilog="Example: fedcomp inspect delta.fcz")

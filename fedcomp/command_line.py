@@ -13,7 +13,8 @@ import typer
 from fedcomp.errors import FedcompError, UsageError
 from fedcomp.reporting.logs import LogFormat
 
-_INTERRUPTED = 130
+INTERRUPTED = 130
+"""Exit code of a command that was ended by Ctrl-C."""
 
 LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="Lines for people, or JSON for machines.")]
 LogLevelOption = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
@@ -36,7 +37,7 @@ def run_command(app: typer.Typer, arguments: list[str], name: str) -> int:
     try:
         return app([argument for argument in arguments if argument != "--debug"], standalone_mode=False) or 0
     except (click.exceptions.Abort, KeyboardInterrupt):
-        return _fail(name, "interrupted", _INTERRUPTED, debug)
+        return _fail(name, "interrupted", INTERRUPTED, debug)
     except click.ClickException as error:
         error.show()
         return 2

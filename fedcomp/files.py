@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import deque
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from fedcomp.errors import DataError
+from fedcomp.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from concurrent.futures import Future
     from pathlib import Path
     from types import TracebackType
@@ -36,6 +38,19 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+@contextlib.contextmanager
+def asked_to_write(what: str) -> Iterator[None]:
+    """Turn what the system says of a place that the caller named into a `UsageError`.
+
+    Args:
+        what: For the message: ``the run's folder runs/a``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"can't write {what}: {error.strerror}") from None
 
 
 def write_json(path: Path, content: object) -> None:
@@ -74,8 +89,10 @@ def read_tensors(path: Path) -> dict[str, NDArray]:
             if names is None or sorted(names) != sorted(file.keys()):
                 names = sorted(file.keys())
             return {name: file.get_tensor(name) for name in names}
+    except OSError as error:
+        raise DataError(f"{path}: {error}") from None
     except UNREADABLE as error:
-        raise DataError(f"{path} holds no tensors that can be read: {error}") from None
+        raise DataError(f"{path} is no safetensors file, or a damaged one: {error}") from None
 
 
 class FileWriter:

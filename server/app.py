@@ -33,6 +33,7 @@ from server.measuring import global_model, measurement
 from server.personal import PersonalAccuracy
 from server.pseudo_labels import PseudoLabelTally
 from server.refinement import Refinement, in_turn
+from server.shared_data import check_shared
 from server.strategies import compressed_strategy
 from server.student import check_student, make_student
 from server.teaching import Teaching
@@ -57,6 +58,7 @@ def main(grid: Grid, context: Context) -> None:
         configure_logging(logs, run=config.name)
     train, test = load_dataset(config.dataset, config.data_dir)
     held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
+    check_shared(config, held_out)
     if config.evaluate_on == "validation":
         test = held_out.validation
     build = partial(build_model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)

@@ -1,6 +1,9 @@
 """The command line: what it does, what it says, how it exits."""
 
 import json
+import subprocess
+import sys
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -28,6 +31,14 @@ def test_help_explains_with_an_example(command, capsys):
     assert run([*command, "--help"]) == 0
     shown = capsys.readouterr().out
     assert "Example: fedcomp" in shown or not command
+
+
+def test_the_version_by_either_command(capsys):
+    expected = f"fedcomp {version('fedcomp')}\n"
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == expected
+    command = [sys.executable, "-W", "ignore", "-m", "fedcomp", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == expected
 
 
 def test_encode_inspect_decode(delta, tmp_path, capsys):
@@ -63,7 +74,7 @@ def test_bad_files_and_codecs_end_with_one_line(delta, tmp_path, capsys):
     broken.write_bytes(b"nothing")
     cases = [
         (["inspect", str(broken)], 1, "frame has 7 bytes"),
-        (["encode", str(broken), str(tmp_path / "x")], 1, "broken"),
+        (["encode", str(broken), str(tmp_path / "x")], 1, "broken is no safetensors file"),
         (["encode", str(delta), str(tmp_path / "x"), "--codec", "thinn"], 2, "did you mean 'thin'"),
         (["decode", str(delta), str(tmp_path / "x"), "--like", str(delta)], 1, "begins with"),
         (["inspect", str(tmp_path / "missing")], 2, "does not exist"),
@@ -154,3 +165,28 @@ def test_a_run_that_can_not_work_fails_with_its_reason(tmp_path, capsys):
     missing = ["--set", "dataset=fashion-mnist", "--set", f"data-dir={tmp_path / 'nowhere'}"]
     assert run(["simulate", "configs/demo.toml", *missing, "--out", str(tmp_path / "other")]) == 1
     assert "make data-fashion" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("num-clients=100000", "100000 clients but 1037 images: lower num-clients"),
+        ("device=cuda:99", "device is 'cuda:99', but torch finds"),
+        ("device=gpu", "device is 'gpu', expected a device of torch"),
+    ],
+)
+def test_what_no_client_could_do_is_said_before_the_first_round(tmp_path, capsys, change, says):
+    assert run(["simulate", "configs/demo.toml", "--set", change, "--out", str(tmp_path / "run")]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_places_that_can_not_be_written_are_named(delta, tmp_path, capsys):
+    nowhere, frame = tmp_path / "no" / "x.fcz", tmp_path / "delta.fcz"
+    assert run(["encode", str(delta), str(nowhere)]) == 2
+    assert f"can't write {nowhere}: No such file or directory" in capsys.readouterr().err
+    assert run(["encode", str(delta), str(frame), "--codec", "lossless"]) == 0
+    assert run(["decode", str(frame), str(nowhere), "--like", str(delta)]) == 2
+    assert f"can't write {nowhere}" in capsys.readouterr().err
+    assert run(["simulate", "configs/demo.toml", "--out", str(frame / "run")]) == 2
+    assert f"can't write the run's folder {frame / 'run'}: Not a directory" in capsys.readouterr().err

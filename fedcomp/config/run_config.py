@@ -20,6 +20,7 @@ from fedcomp.network import check_availability, parse_mix
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_DESCRIBED_IN = "docs/configuration.md"
 _PATH_KEYS = ("out-dir", "data-dir", "proxy-dir", "frame-keys")
 _RESUME_KEYS = (*_PATH_KEYS, "resume", "client-timeout", "round-timeout", "client-wait")
 """What may change when a run is resumed: where things are, and how patient it is."""
@@ -479,7 +480,7 @@ def _explain(problem: Any, keys: list[str]) -> str:
     key = ".".join(map(str, problem["loc"]))
     if problem["type"] == "extra_forbidden":
         close = difflib.get_close_matches(key, keys, n=1)
-        return f"{key} is not a key" + (f", did you mean {close[0]}?" if close else f"; keys are {', '.join(keys)}")
+        return f"{key} is not a key" + (f", did you mean {close[0]}?" if close else f"; {_DESCRIBED_IN} has them all")
     message = problem["msg"].removeprefix("Value error, ")
     if not key:
         return str(message)

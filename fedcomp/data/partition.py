@@ -42,15 +42,14 @@ def partition_labels(
         One int64 array of indices a client, none empty.
 
     Raises:
-        ConfigError: No scheme has this name, or a number is out of range.
+        ConfigError: No scheme has this name, a number is out of range, or there are more clients than images.
         DataError: A client would get nothing.
     """
     if num_clients < 1:
         raise ConfigError(f"num-clients is {num_clients}, expected 1 or more")
     if not 0 < alpha < inf:
         raise ConfigError(f"dirichlet-alpha is {alpha}, expected above 0 and finite")
-    if num_clients > len(labels):
-        raise DataError(f"{num_clients} clients but {len(labels)} images: lower num-clients")
+    check_num_clients(num_clients, len(labels))
     partition_seed = derive_seed(seed, "partition") % 2**32
     if scheme == "iid":
         # What shuffling and IidPartitioner make, too; importing them takes two seconds, which only others are worth.
@@ -75,6 +74,12 @@ def partition_labels(
                 f"client {client} of {num_clients} gets no image: lower num-clients or raise dirichlet-alpha"
             )
     return parts
+
+
+def check_num_clients(num_clients: int, num_images: int) -> None:
+    """Check that there is an image for each client; raises `ConfigError`."""
+    if num_clients > num_images:
+        raise ConfigError(f"{num_clients} clients but {num_images} images: lower num-clients")
 
 
 def label_divergence(labels: NDArray, parts: Sequence[NDArray], num_classes: int) -> float:

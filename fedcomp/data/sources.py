@@ -32,7 +32,7 @@ def load_dataset(name: str, data_dir: str = "") -> TrainTest:
         data_dir: Where the files are: a folder, or the .npz file. Empty looks in the usual places.
 
     Raises:
-        ConfigError: No data set has this name.
+        ConfigError: No data set has this name, or it needs another `data_dir`.
         DataError: It could not be read; says how to get it.
     """
     if name.startswith(_HUB_PREFIX):
@@ -79,7 +79,10 @@ def _load_idx(name: str, flip_ok: bool, data_dir: str) -> TrainTest:
 
 
 def _load_npz(data_dir: str) -> TrainTest:
-    path = data_dir or "data-dir"
+    if not data_dir or Path(data_dir).is_dir():
+        found = f"{data_dir} is a folder" if data_dir else "there is none"
+        raise ConfigError(f"dataset npz needs data-dir (a proxy-dataset proxy-dir), a file .npz: {found}")
+    path = data_dir
     arrays = read_npz(path, _NPZ_KEYS)
     if missing := [key for key in _NPZ_KEYS if key not in arrays]:
         raise DataError(f"{path} has no {', '.join(missing)}, expected {', '.join(_NPZ_KEYS)}")

@@ -39,6 +39,7 @@ MODELS: dict[str, ModelBuilder] = {
     "mobilenet-v2": mobilenet_v2,
     "efficientnet-lite0": efficientnet_lite0,
 }
+_EXPECTED = "expected (image_shape, num_classes), and perhaps numbers by keyword"
 _NAME = re.compile(r"(?P<base>[^()\s]+)(?:\((?P<arguments>[^()]*)\))?")
 
 
@@ -79,9 +80,17 @@ def _find_builder(name: str) -> ModelBuilder:
         MODELS.get(base) or library_builder(base) or earlier_run_builder(base, _find_builder) or _import_builder(base)
     )
     arguments = dict(_parse_argument(pair, name) for pair in (parsed["arguments"] or "").split(",") if pair.strip())
-    known = [p.name for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    try:
+        signature = inspect.signature(builder)
+    except ValueError:  # some of what is written in C
+        raise ConfigError(f"model {name!r} is no builder: its arguments are not known, {_EXPECTED}") from None
+    known = [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
     if unknown := sorted(arguments.keys() - known):
         raise ConfigError(f"model {name!r}: {base} takes no {unknown[0]}, only {', '.join(known) or 'a bare name'}")
+    try:
+        signature.bind((1, 1, 1), 2, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"model {name!r} takes {signature}, {_EXPECTED}: {error}") from None
     return partial(builder, **arguments)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fedcomp.errors import CheckpointError, UsageError
-from fedcomp.files import pack_tensors, try_lock, write_atomically
+from fedcomp.files import asked_to_write, pack_tensors, try_lock, write_atomically
 from fedcomp.reporting.events import EventWriter
 
 if TYPE_CHECKING:
@@ -47,13 +47,18 @@ class RunFolder:
             name: The run's name.
 
         Raises:
-            UsageError: The folder exists and is not empty.
+            UsageError: The folder exists and is not empty, or can not be written.
         """
         folder = Path(path or new_run_path(name))
+        if _is_unfinished(folder):
+            raise UsageError(
+                f"{folder} holds a run that is not finished: go on with it with --resume, or choose another out-dir"
+            )
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} is there already and not an empty folder: choose another out-dir")
-        folder.mkdir(parents=True, exist_ok=True)
-        return cls(folder)
+        with asked_to_write(f"the run's folder {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            return cls(folder)
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +117,10 @@ class RunFolder:
             pass
         found = f"line {server_round} is {line[:40]!r}, expected the row of round {server_round}"
         raise CheckpointError(f"{self.path / 'metrics.jsonl'}: {found}")
+
+
+def _is_unfinished(folder: Path) -> bool:
+    return (folder / "config.toml").is_file() and not (folder / "summary.json").exists()
 
 
 def _lock(file: TextIO, path: Path) -> None:

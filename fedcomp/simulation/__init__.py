@@ -2,7 +2,7 @@
 
 from fedcomp.simulation.app_folder import override_run_config, run_app_folder
 from fedcomp.simulation.configured_network import configured_network
-from fedcomp.simulation.experiment import is_finished, resume, run_baseline, simulate
+from fedcomp.simulation.experiment import is_finished, last_checkpoint_round, resume, run_baseline, simulate
 from fedcomp.simulation.global_random import seeded_global_random
 from fedcomp.simulation.grid import LocalGrid
 from fedcomp.simulation.load_app import load_app_folder
@@ -16,6 +16,7 @@ __all__ = [
     "configured_network",
     "flower_log_level",
     "is_finished",
+    "last_checkpoint_round",
     "load_app_folder",
     "override_run_config",
     "resume",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedcomp.config import NO_CODEC, RunConfig
 from fedcomp.errors import UsageError
+from fedcomp.flower import CheckpointFolder
 from fedcomp.simulation.configured_network import configured_network
 from fedcomp.simulation.run import flower_log_level, run_app
 
@@ -32,10 +33,11 @@ def simulate(config: RunConfig, *, num_workers: int | None = None) -> dict[str, 
         The contents of ``summary.json``.
 
     Raises:
-        UsageError: The apps are not there, or what they need is not installed.
+        UsageError: The apps are not there, what they need is not installed, or no client could do what is asked.
         FedcompError: The run failed.
     """
     server, client = import_apps()
+    client.check(config)
     with flower_log_level(logging.ERROR):
         run_app(
             server.app,
@@ -79,6 +81,12 @@ def resume(folder: Path, *, num_workers: int | None = None) -> dict[str, Any]:
 def is_finished(folder: Path) -> bool:
     """Tell whether a run has come to its end."""
     return (folder / "summary.json").is_file()
+
+
+def last_checkpoint_round(folder: Path) -> int | None:
+    """Return the round after which a run that has not come to its end would go on; None if it would begin anew."""
+    checkpoint = CheckpointFolder(folder / "checkpoint").last()
+    return checkpoint.server_round if checkpoint else None
 
 
 def run_baseline(

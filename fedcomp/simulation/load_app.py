@@ -47,6 +47,8 @@ def load_app_folder(path: str | Path) -> tuple[ServerApp, ClientApp, dict[str, C
 
 
 def _read_app_table(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise ConfigError(f"{file.parent} is no Flower app: it has no {file.name}")
     try:
         table: Any = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

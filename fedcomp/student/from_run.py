@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fedcomp.config import RunConfig
+from fedcomp.errors import ConfigError
 from fedcomp.student.finished_run import FinishedRun
 from fedcomp.student.layer_bits import layer_bits
 from fedcomp.student.make import StudentSettings, export_student, train_student
@@ -16,6 +18,34 @@ if TYPE_CHECKING:
 
 RUN_FACTS = ("name", "seed", "rounds", "codec", "uplink_bytes", "downlink_bytes", "dense_uplink_bytes")
 """Of a run's summary, what a model card repeats."""
+
+STUDENT_KEYS = (
+    "teacher",
+    "teacher-average",
+    "student-model",
+    "student-prune",
+    "student-quantize",
+    "student-bits",
+    "distill-epochs",
+    "distill-batch-size",
+    "distill-learning-rate",
+    "distill-optimizer",
+    "distill-patience",
+    "temperature",
+    "final-temperature",
+    "hard-label-weight",
+    "hint-weight",
+    "proxy-size",
+    "proxy-dataset",
+    "proxy-dir",
+    "proxy-views",
+    "augment",
+    "data-dir",
+)
+"""What of a configuration still decides something after the run.
+
+Not ``seed``: another one would cut the images apart anew, and validate on what clients have learned.
+"""
 
 
 def student_from_run(
@@ -36,10 +66,12 @@ def student_from_run(
         note: Told what begins.
 
     Raises:
-        UsageError: The folder holds no finished run, or no clients for an ensemble, or a change is wrong.
+        ConfigError: A change is wrong, or of a key that is none of `STUDENT_KEYS`.
+        UsageError: The folder holds no finished run, or no clients for an ensemble.
         DataError: A model is damaged, or the data set is not what it was.
         RunError: The teacher is an ensemble of which nobody is better than chance.
     """
+    _check_counts(changes)
     finished = FinishedRun.read(run, {"teacher": "global", **changes})
     config = finished.config
     settings, student, lesson = StudentSettings.of(config), finished.build(config.student_model), finished.lesson()
@@ -50,3 +82,12 @@ def student_from_run(
     note(f"{report.best_accuracy:.1%} on the validation set")
     facts = {key: finished.summary[key] for key in RUN_FACTS if key in finished.summary}
     return export_student(student, finished.model, lesson, settings, out, run=facts, command=command, note=note)
+
+
+def _check_counts(changes: Mapping[str, Any]) -> None:
+    # What is no key at all is left to the configuration, which knows what may have been meant.
+    if idle := sorted((changes.keys() & set(RunConfig.keys())) - set(STUDENT_KEYS)):
+        raise ConfigError(
+            f"{', '.join(idle)}: changes nothing about the student of a finished run; what does: "
+            f"{', '.join(STUDENT_KEYS)}"
+        )

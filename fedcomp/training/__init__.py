@@ -3,7 +3,7 @@
 from fedcomp.training.augmentation import StrongPolicy, cutmix, strong_augment, weak_augment
 from fedcomp.training.batches import Batch, shuffled_batches, to_batch, to_images
 from fedcomp.training.calibration import fastest, resolve_compute
-from fedcomp.training.compute import Compute, memory_format
+from fedcomp.training.compute import Compute, check_device, memory_format
 from fedcomp.training.evaluation import Evaluation, evaluate, evaluate_logits, predict_logits
 from fedcomp.training.local import LocalSettings, train_locally, train_on_batches
 from fedcomp.training.objectives import (
@@ -41,6 +41,7 @@ __all__ = [
     "Step",
     "StrongPolicy",
     "Views",
+    "check_device",
     "cutmix",
     "evaluate",
     "evaluate_logits",

@@ -56,6 +56,24 @@ class Compute:
         return cls(config.precision, config.memory_format)
 
 
+def check_device(name: str) -> None:
+    """Check that this machine has a device, which is not initialized by that: forked processes could not use it then.
+
+    Args:
+        name: As torch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises:
+        ConfigError: torch knows no such device, or has none here.
+    """
+    try:
+        device = torch.device(name)
+        found = torch.get_device_module(device).device_count()
+    except (RuntimeError, AttributeError):
+        raise ConfigError(f"device is {name!r}, expected a device of torch, such as cpu, cuda or cuda:1") from None
+    if device.type != "cpu" and (device.index or 0) >= found:
+        raise ConfigError(f"device is {name!r}, but torch finds {found} of {device.type} here: set it to cpu")
+
+
 def in_precision(model: nn.Module, precision: str, device_type: str) -> Predict:
     """Return `model` as a function whose inside runs in `precision` and whose logits are float32."""
     if precision == "float32":

@@ -63,7 +63,7 @@ def test_shards_that_divide_hold_two_classes_at_most():
 
 
 def test_impossible_partitions_are_refused():
-    with pytest.raises(DataError, match="5 clients but 3 images"):
+    with pytest.raises(ConfigError, match="5 clients but 3 images"):
         partition(np.zeros(3, np.int64), 5)
     with pytest.raises(DataError, match="lower num-clients or raise dirichlet-alpha"):
         partition(np.zeros(30, np.int64), 30, "dirichlet", alpha=1e-3)

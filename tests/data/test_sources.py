@@ -1,6 +1,7 @@
 """Data sets by name."""
 
 import contextlib
+import re
 
 import datasets
 import numpy as np
@@ -61,6 +62,12 @@ def test_npz_that_is_none_is_refused(tmp_path):
     np.savez(path, x_train=np.array([None]), y_train=0, x_test=0, y_test=0)
     with pytest.raises(DataError):
         load_dataset("npz", str(path))
+
+
+@pytest.mark.parametrize(("folder", "found"), [("", "there is none"), (".", ". is a folder")])
+def test_npz_without_its_file_says_what_is_needed(folder, found):
+    with pytest.raises(ConfigError, match=rf"dataset npz needs data-dir .*, a file \.npz: {re.escape(found)}"):
+        load_dataset("npz", folder)
 
 
 def hub_split(mode, count=4):

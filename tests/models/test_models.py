@@ -1,5 +1,7 @@
 """Models by name and their weights."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,29 @@ def test_a_width_multiplies_the_channels(name):
 
     assert count(0.5) < count(1) == sum(parameter.numel() for parameter in build(name).parameters()) < count(2.0)
     assert build(f"{name}(width=0.05)")(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+
+
+def no_arguments():
+    return torch.nn.Identity()
+
+
+def one_more(image_shape, num_classes, *, width):
+    return torch.nn.Linear(width, num_classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("no_arguments", r"takes \(\), expected \(image_shape, num_classes\)"),
+        ("one_more", "expected .*: missing a required.*'width'"),
+        ("one_more(height=2)", "takes no height, only width"),
+    ],
+)
+def test_a_builder_of_ones_own_must_take_shape_and_classes(monkeypatch, name, says):
+    monkeypatch.setitem(sys.modules, "mynet", sys.modules[__name__])
+    with pytest.raises(ConfigError, match=says):
+        build(f"mynet:{name}")
+    assert build("mynet:one_more(width=3)").in_features == 3
 
 
 def test_weights_are_copies():

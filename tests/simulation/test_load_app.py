@@ -103,7 +103,7 @@ def test_one_clear_error(app, old, new, says):
 
 
 def test_a_folder_without_pyproject(tmp_path):
-    with pytest.raises(ConfigError, match=r"pyproject\.toml"):
+    with pytest.raises(ConfigError, match=r"is no Flower app: it has no pyproject\.toml"):
         load_app_folder(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -167,6 +168,27 @@ def copy_of_killed(killed, tmp_path):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
     return folder
+
+
+@pytest.mark.parametrize("more", [[], ["--baseline"]])
+def test_an_interrupt_tells_how_to_go_on(copy_of_killed, monkeypatch, capsys, more):
+    from fedcomp.simulation import experiment
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "run_app", interrupted)
+    assert resume(copy_of_killed, *more) == 130
+    expected = shlex.join(["fedcomp", "simulate", "--resume", str(copy_of_killed), *more])
+    assert capsys.readouterr().err == f"fedcomp: stopped after round 3; go on with `{expected}`\n"
+    (copy_of_killed / "checkpoint" / "last.safetensors").unlink()
+    assert resume(copy_of_killed) == 130
+    assert "go on" not in capsys.readouterr().err
+
+
+def test_a_folder_of_an_unfinished_run_names_resume(copy_of_killed, capsys):
+    assert run(command(FEEDBACK, copy_of_killed, 0)) == 2
+    assert "holds a run that is not finished: go on with it with --resume" in capsys.readouterr().err
 
 
 def flip_a_byte(path):

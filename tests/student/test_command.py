@@ -6,8 +6,10 @@ import sys
 import pytest
 
 from fedcomp.cli import run
+from fedcomp.config import RunConfig
 from fedcomp.errors import UsageError
 from fedcomp.student.extra import student_extra
+from fedcomp.student.from_run import STUDENT_KEYS
 
 QUICK = ["--quantize", "none", "--student", "student-cnn(width=0.25)", "--set", "distill-epochs=2"]
 
@@ -32,6 +34,10 @@ def test_a_student_of_a_run(run_folder, tmp_path, capsys):
         (
             ["--set", "student-bits=nine.weight=4"],
             "student-bits has the pattern 'nine.weight', which fits none of 0.weight",
+        ),
+        (
+            ["--set", "num-clients=3"],
+            "num-clients: changes nothing about the student of a finished run; what",
         ),
         (["--set", "distil-epochs=2"], "did you mean distill-epochs"),
     ],
@@ -60,3 +66,7 @@ def test_a_missing_extra_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     with pytest.raises(UsageError, match=r"torch_pruning: pip install 'fedcomp\[student\]'"), student_extra():
         import torch_pruning  # noqa: F401
+
+
+def test_what_counts_are_keys():
+    assert set(STUDENT_KEYS) <= set(RunConfig.keys())
