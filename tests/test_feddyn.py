@@ -18,6 +18,7 @@ from fedcomp.simulation.identity import task_identity
 from fedcomp.training import Batch, Dynamic, LocalSettings, Step, train_on_batches
 from fedcomp.training.objectives import Begun
 from server.feddyn import FedDyn
+from tests.flower.toy import compressed, run_rounds, toy_client
 
 NUM_CLIENTS, ALPHA = 4, 1.0
 NOTHING = torch.empty(0, dtype=torch.long)
@@ -136,6 +137,22 @@ def test_one_reply_that_stands_for_all_is_the_same_as_all():
         # Two of four clients moved by 2: the correction is half of that.
         np.testing.assert_array_equal(result["weight"], np.full((1, 3), 3.0))
         assert result["count"] == 5
+
+
+def test_a_client_can_not_stand_for_many():
+    def weigh(partition):
+        def mod(message, context, call_next):
+            reply = call_next(message, context)
+            number = 1e9 if context.node_config["partition-id"] == partition else 1.0
+            reply.content["metrics"] = MetricRecord({PARTICIPANTS_KEY: number})
+            return reply
+
+        return mod
+
+    inner = FedDyn(num_clients=4, fraction_evaluate=0.0, min_train_nodes=4, min_available_nodes=4, min_evaluate_nodes=0)
+    wrapped, rounds = compressed(inner, codec="lossless")
+    run_rounds(wrapped, toy_client(inner_mods=[weigh(2)]))
+    assert (rounds[0].accepted, dict(rounds[0].rejected)) == (3, {"invalid-values": 1})
 
 
 def test_it_streams_and_its_subclasses_do_not_unless_they_say_so():

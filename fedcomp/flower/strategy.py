@@ -15,6 +15,7 @@ from flwr.serverapp.strategy import (
     FedAvg,
     Strategy,
 )
+from flwr.superlink.grid.http_grid import HttpGrid
 
 from fedcomp.codecs import ErrorFeedback, parse_codec
 from fedcomp.errors import FrameError, InvalidValues, UsageError
@@ -34,6 +35,7 @@ from fedcomp.flower.shared_initial import SharedInitial
 from fedcomp.flower.snapshot import Snapshot
 from fedcomp.flower.streaming_grid import streaming
 from fedcomp.flower.traffic import DeadlineGrid, RoundTraffic, TimedGrid
+from fedcomp.flower.variances import mend_variances
 from fedcomp.wire import FrameLimits
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ class CompressedStrategy(Strategy):
     A bad update is refused, counted under its reason and logged; it never ends the round. If fewer than
     `min_replies` updates are left, the round changes nothing.
 
-    `start` lets replies stream (`streaming`) where the Grid's own do not.
+    `start` lets the replies of Flower's deployed Grid stream, see `StreamingGrid`.
 
     Args:
         inner: Any strategy of ``flwr.serverapp.strategy``.
@@ -190,7 +192,8 @@ class CompressedStrategy(Strategy):
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
         """Do all rounds; see Flower's `Strategy.start`."""
-        grid = streaming(grid, max_reply_bytes=self.max_reply_bytes(initial_arrays))
+        if isinstance(grid, HttpGrid):
+            grid = streaming(grid, max_reply_bytes=self.max_reply_bytes(initial_arrays))
         return super().start(grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn)
 
     def max_reply_bytes(self, arrays: ArrayRecord) -> int:
@@ -360,10 +363,14 @@ class CompressedStrategy(Strategy):
     def _finish_model(self, server_round: int, arrays: ArrayRecord) -> ArrayRecord | None:
         """Refine the round's model; None if it is not finite, which changes nothing and counts as a skipped round."""
         arrays = _with_types_of(self._base, arrays)
+        aggregate: Model = to_model(arrays)
+        model = mend_variances(aggregate, self._base)
         if self._refine:
-            arrays = to_array_record(self._refine(server_round, to_model(arrays)))
+            model = self._refine(server_round, model)
+        if model is not aggregate:
+            arrays = to_array_record(model)
             begin_from(self.inner, arrays)
-        if all(np.isfinite(values).all() for values in to_model(arrays).values() if values.dtype.kind == "f"):
+        if all(np.isfinite(values).all() for values in model.values() if values.dtype.kind == "f"):
             return arrays
         self._traffic.skipped = True
         self._traffic.complain("the round's model is not finite: the round changes nothing")

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
-from flwr.serverapp.strategy import FedMedian
+from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAvgM, FedMedian
 
 import fedcomp
-from fedcomp.flower import to_array_record
+from fedcomp.flower import to_array_record, to_model
+from fedcomp.flower.model_order import LostModel, to_error
 from fedcomp.wire import read_frame, write_frame
 from tests.flower.toy import (
     MODEL,
@@ -103,6 +104,8 @@ ATTACKS = {
     "weight that overflows": ("invalid-values", lambda r: with_metrics(r, num_examples=1e300)),
     "huge integer weight": ("invalid-values", lambda r: with_metrics(r, num_examples=2**62)),
     "huge values": ("invalid-values", huge_values),
+    "more metrics than anybody keeps": ("too-large", lambda r: with_metrics(r, num_examples=1, loss=[0.0] * 20_000)),
+    "a name without end": ("too-large", lambda r: with_metrics(r, **{"num_examples": 1, "x" * 300: 1.0})),
     "infinite metric": ("invalid-values", lambda r: with_metrics(r, num_examples=1, loss=float("inf"))),
 }
 
@@ -223,6 +226,60 @@ def test_second_and_uninvited_replies_do_not_count():
     assert_model(result.arrays, {name: MODEL[name] + v for name, v in mean_update(range(4)).items()})
 
 
+def test_a_stranger_can_not_say_that_it_lost_a_model():
+    class Lying:
+        def __init__(self, grid):
+            self._grid = grid
+
+        def __getattr__(self, name):
+            return getattr(self._grid, name)
+
+        def send_and_receive(self, messages, *, timeout=None):
+            messages = list(messages)
+            for reply in self._grid.send_and_receive(messages, timeout=timeout):
+                yield reply
+                yield Message(to_error(LostModel("gone")), reply_to=Message(RecordDict(), 999, "train"))
+                yield Message(to_error(LostModel("gone")), reply_to=_asked(messages, reply))
+
+    strategy, rounds = compressed(codec="lossless", downlink="q4", initial=MODEL)
+    run_rounds(strategy, toy_client(initial=lambda message, context: MODEL), on_grid=Lying, num_rounds=2)
+    assert [dict(each.rejected) for each in rounds] == [{}, {}]
+    assert strategy.downlink._held.holders().keys() == strategy._acknowledged.keys()
+
+
+def _asked(messages, reply):
+    """Return the message that a reply answers."""
+    (message,) = [each for each in messages if each.metadata.dst_node_id == reply.metadata.src_node_id]
+    return message
+
+
+def test_a_round_whose_model_is_not_finite_changes_nothing():
+    def diverge(server_round, weights):
+        return {**weights, "weight": np.full_like(weights["weight"], np.nan)} if server_round == 1 else weights
+
+    strategy, rounds = compressed(toy_inner(FedAvgM), codec="lossless", refine=diverge)
+    result = run_rounds(strategy, toy_client(), num_rounds=2)
+    assert [each.skipped for each in rounds] == [True, False]
+    assert "not finite" in rounds[0].complaints[0]
+    assert all(np.isfinite(values).all() for values in to_model(result.arrays).values())
+
+
+def test_an_update_refused_for_its_values_is_forgotten():
+    """Error feedback keeps what was lost; kept, this one would be in all later updates, and be refused with them."""
+
+    def diverge_once(message, context, call_next):
+        reply = call_next(message, context)
+        if context.node_config["partition-id"] == VICTIM and message.content["config"]["server-round"] == 2:
+            reply.content["arrays"] = to_array_record(MODEL | {"weight": np.full((8, 5), 1000, np.float32)})
+        return reply
+
+    for codec in ("topk(density=0.5) | ternary", "lossless"):
+        strategy, rounds = compressed(codec=codec, limits=fedcomp.FrameLimits(max_norm=100.0))
+        run_rounds(strategy, toy_client(inner_mods=[diverge_once]), num_rounds=4)
+        assert [each.accepted for each in rounds] == [4, 3, 4, 4]
+        assert dict(rounds[1].rejected) == {"invalid-values": 1}
+
+
 def test_norm_cap_refuses_a_boosted_update():
     limits = fedcomp.FrameLimits(max_norm=50.0)
     boost = 1000 * np.ones((8, 5), np.float32)
@@ -241,12 +298,13 @@ def test_norm_cap_refuses_a_boosted_update():
 
 
 def test_a_flaw_in_a_check_costs_one_update_only(monkeypatch):
-    def flawed(self, metrics):
+    def flawed(reply, weighted_by):
+        metrics = reply.content["metrics"]
         if metrics["num-examples"] == VICTIM + 1:
             raise ZeroDivisionError("a bug")
-        return float(metrics["num-examples"])
+        return metrics, float(metrics["num-examples"])
 
-    monkeypatch.setattr("fedcomp.flower.screening.Screening._weight", flawed)
+    monkeypatch.setattr("fedcomp.flower.screening.check_metrics", flawed)
     strategy, rounds = compressed(codec="lossless")
     result = run_rounds(strategy, toy_client())
     assert dict(rounds[0].rejected) == {"unexpected": 1}

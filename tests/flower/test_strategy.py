@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from flwr.app import MetricRecord
+from flwr.server.strategy import FedAvg as OldFedAvg
 from flwr.serverapp.strategy import (
     DifferentialPrivacyServerSideFixedClipping,
     FedAdam,
@@ -18,6 +19,7 @@ from flwr.serverapp.strategy import (
 from fedcomp.errors import CodecSpecError, UsageError
 from fedcomp.flower import CompressedStrategy, to_model
 from fedcomp.flower.feed import needs_only_the_mean
+from fedcomp.flower.wrapping_grid import WrappingGrid
 from tests.flower.toy import MODEL, assert_model, compressed, mean_update, run_rounds, toy_client, toy_inner
 
 STRATEGIES = {
@@ -142,6 +144,38 @@ def test_server_state_is_as_the_arguments_say():
         CompressedStrategy(toy_inner(), residual_decay=1.5)
     with pytest.raises(UsageError, match="min_replies"):
         CompressedStrategy(toy_inner(), min_replies=0)
+
+
+@pytest.mark.parametrize(
+    ("inner", "arguments", "says"),
+    [
+        (None, {}, "inner is builtins.NoneType, expected a strategy of flwr.serverapp.strategy"),
+        (FedAvg, {}, "inner is builtins.type|inner is abc.ABCMeta"),
+        (OldFedAvg(), {}, r"inner is flwr.server.strategy.*FedAvg, expected"),
+        (CompressedStrategy(FedAvg()), {}, "already"),
+        (FedAvg(), {"uplink_budget": -5}, "uplink_budget is -5"),
+        (FedAvg(), {"uplink_budget": "3kB"}, "uplink_budget is '3kB'"),
+        (FedAvg(), {"uplink_budget": 370.0}, "uplink_budget is 370.0"),
+        (FedAvg(), {"downlink_budget": 10}, "downlink_budget needs a downlink codec"),
+    ],
+)
+def test_what_can_not_work_is_said_at_once(inner, arguments, says):
+    with pytest.raises(UsageError, match=says):
+        CompressedStrategy(inner, **arguments)
+
+
+def test_the_replies_of_flowers_deployed_grid_stream(monkeypatch):
+    class Waiting(WrappingGrid):
+        def send_and_receive(self, messages, *, timeout=None):
+            raise AssertionError("the Grid's own exchange does not stream")
+
+        def get_nodes(self):
+            return self._inner.get_nodes()
+
+    monkeypatch.setattr("fedcomp.flower.strategy.HttpGrid", Waiting)
+    strategy, rounds = compressed(codec="lossless")
+    run_rounds(strategy, toy_client(), on_grid=Waiting)
+    assert rounds[0].accepted == 4
 
 
 def test_a_server_without_the_strategy_gets_plain_replies():

@@ -39,6 +39,21 @@ def test_each_reply_is_handed_on_before_the_others_are_there():
     assert came == [1, 2, 3]
 
 
+def test_a_reply_in_anothers_name_is_not_handed_on():
+    def answer(message):
+        client = message.metadata.dst_node_id
+        return reply_to(message) if client != 1 else forged(message, as_of=2)
+
+    replies = exchange(StreamingGrid(ScriptedSuperLink(answer), deadline=SHORT), (1, 2, 3))
+    assert sorted(clients_of(replies)) == [2, 3]
+
+
+def forged(message, as_of):
+    reply = reply_to(message)
+    reply.metadata.__dict__["_src_node_id"] = as_of
+    return reply
+
+
 def test_requests_are_bounded_however_many_clients_there_are():
     superlink = ScriptedSuperLink(reply_to)
     assert sorted(clients_of(exchange(StreamingGrid(superlink), range(1, 101)))) == list(range(1, 101))
