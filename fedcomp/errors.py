@@ -21,9 +21,12 @@
         ├── FrameMalformed    not a frame: magic, version, lengths, header, section contents
         ├── ChecksumMismatch  the bytes were damaged on the way
         ├── SpecMismatch      made for a model of other names, types or shapes
+        ├── WrongCodec        written by another codec than was ordered
         ├── StaleFrame        made for another run, round, sender or global model
         ├── MissingContext    made with the help of models that the receiver was not given
         └── InvalidValues     decodes to values that no honest update has (NaN, infinite, over the norm)
+
+`fedcomp.flower` adds frame errors of a round: who is not asked, has answered, is not authenticated, or lost a model.
 """
 
 from __future__ import annotations

@@ -24,8 +24,7 @@ class ErrorFeedback:
     momentum correction). Where a coordinate was sent its velocity starts again from zero (momentum factor masking): it
     would push on for rounds in a direction that is out of date.
 
-    Commit only what the server took: after a lost or refused update the whole total is the residual, and the velocity
-    stays.
+    Commit only what the server took: after a lost update the whole total is the residual, and the velocity stays.
 
     Args:
         decay: In [0, 1]; 0 switches feedback off.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from fedcomp.flower.strategy import CompressedStrategy
 
-_FORMAT = 3
+_FORMAT = 4
 _NOT_AS_EXPECTED = (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError, struct.error)
 
 

@@ -47,8 +47,9 @@ def compression_mod(
     floats of any width. What travels has the model's names and kinds.
 
     The model that the server knows this client to hold, and what error feedback has left, live in ``context.state``.
-    Neither goes before the server says that it took what followed it, so a lost or refused update loses nothing and
-    doubles nothing. A client that has lost its state answers with an error, and is sent a whole model next time.
+    Neither goes before the server says that it took what followed it, so a lost update loses nothing and doubles
+    nothing; or that it refused it for its values, which are forgotten then. A client that has lost its state answers
+    with an error, and is sent a whole model next time.
 
     Args:
         initial: Builds the run's initial model, as ``initial(message, context)``: then the server need not send it.
