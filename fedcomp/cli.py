@@ -249,6 +249,23 @@ def plot(
     print(f"drew {out}")
 
 
+@app.command(epilog="Example: fedcomp report runs/demo runs/demo/baseline --out report.html")
+def report(
+    runs: Annotated[list[Path], typer.Argument(exists=True, file_okay=False, help="Folders of runs, finished or not.")],
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="The page, HTML; default report.html in the first one's folder.")
+    ] = None,
+) -> None:
+    """Write one self-contained page about some runs: outcome, curves, what was refused, how they differ."""
+    from fedcomp.files import asked_to_write
+    from fedcomp.reporting import write_page
+
+    page = out or runs[0] / "report.html"
+    with asked_to_write(f"the page {page}"):
+        write_page(runs, page)
+    print(f"wrote {page}")
+
+
 @app.command(
     epilog="Example: fedcomp student runs/fashion --student 'student-pyramid(width=0.85)' --quantize qat --out phone"
 )

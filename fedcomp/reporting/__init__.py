@@ -5,6 +5,7 @@ from fedcomp.reporting.formatting import format_bytes, format_ratio, format_seco
 from fedcomp.reporting.frontier import draw_frontier, mean_and_spread
 from fedcomp.reporting.history import RunHistory
 from fedcomp.reporting.logs import LogFormat, LogSettings, configure_logging
+from fedcomp.reporting.page import write_page
 from fedcomp.reporting.progress import Progress, RoundRow
 from fedcomp.reporting.prometheus import MetricsExporter
 from fedcomp.reporting.recorder import RunRecorder
@@ -35,4 +36,5 @@ __all__ = [
     "peak_rss_bytes",
     "update_rows",
     "versions",
+    "write_page",
 ]

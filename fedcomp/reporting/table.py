@@ -32,7 +32,7 @@ _ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
 
 
 def comparison_table(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
-    """Build a table with a column a run; a dash stands where a summary says nothing, and no row where none does.
+    """Build a table of `comparison_rows`, with a column a run.
 
     Args:
         runs: (name, contents of its ``summary.json``).
@@ -40,11 +40,15 @@ def comparison_table(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     table = Table("", *(name for name, _ in runs))
     for column in table.columns[1:]:
         column.justify = "right"
-    for label, show in _ROWS:
-        cells = [_cell(show, summary) for _, summary in runs]
-        if set(cells) != {"-"}:
-            table.add_row(label, *cells)
+    for label, cells in comparison_rows([summary for _, summary in runs]):
+        table.add_row(label, *cells)
     return table
+
+
+def comparison_rows(summaries: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Return a label and a cell a run; a dash stands where a summary says nothing, and no row where none does."""
+    rows = [(label, [_cell(show, summary) for summary in summaries]) for label, show in _ROWS]
+    return [(label, cells) for label, cells in rows if set(cells) != {"-"}]
 
 
 def _cell(show: Callable[[Mapping[str, Any]], str], summary: Mapping[str, Any]) -> str:

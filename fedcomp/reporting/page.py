@@ -1,0 +1,136 @@
+"""Runs side by side on one self-contained page: outcome, curves, what was refused, how they were configured."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import tomllib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedcomp.errors import DataError, UsageError
+from fedcomp.files import write_atomically
+from fedcomp.reporting.curves import draw_curves
+from fedcomp.reporting.formatting import format_bytes, format_share
+from fedcomp.reporting.history import RunHistory
+from fedcomp.reporting.table import comparison_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_TEMPLATE = Path(__file__).with_name("page.html.jinja")
+_REFUSED = "rejected_"
+_MOST_COMPLAINTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedRun:
+    """What a page tells of one run.
+
+    Args:
+        history: Its rounds.
+        summary: Contents of ``summary.json``; empty while it is not finished.
+        config: Contents of ``config.toml``; empty where there is none.
+        config_text: The same as text.
+        student: Contents of the student's ``card.json``; empty without one.
+    """
+
+    history: RunHistory
+    summary: Mapping[str, Any]
+    config: Mapping[str, Any]
+    config_text: str
+    student: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> ReportedRun:
+        """Read a run's folder.
+
+        Raises:
+            DataError: It has no rounds, or a file is damaged.
+        """
+        config_text = _read(folder / "config.toml")
+        try:
+            config = tomllib.loads(config_text)
+            summary, student = (json.loads(_read(folder / name) or "{}") for name in _JSON_FILES)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{folder} is no run's folder, or a damaged one: {error}") from None
+        return cls(RunHistory.read(folder), summary, config, config_text, student)
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Updates that were refused, by reason, the most frequent first."""
+        counts = Counter[str]()
+        for row in self.history.rows:
+            counts.update({k.removeprefix(_REFUSED): n for k, n in row.items() if k.startswith(_REFUSED)})
+        return dict(counts.most_common())
+
+    @property
+    def complaints(self) -> list[str]:
+        """What went wrong with the first clients."""
+        told = [f"round {row['round']}: {text}" for row in self.history.rows for text in row.get("complaints", [])]
+        return told[:_MOST_COMPLAINTS]
+
+    @property
+    def student_forms(self) -> list[tuple[str, str, str]]:
+        """Name, bytes and accuracy of each form of an exported student, and of its teacher."""
+        forms = self.student.get("variants", {})
+        return [(name, format_bytes(form["num_bytes"]), format_share(form["accuracy"])) for name, form in forms.items()]
+
+
+_JSON_FILES = ("summary.json", "student/card.json")
+
+
+def write_page(folders: Sequence[Path], out: Path) -> None:
+    """Write one HTML file about some runs, finished or not; it needs no other file and no network.
+
+    Args:
+        folders: Of the runs, one or more.
+        out: The file.
+
+    Raises:
+        DataError: A folder holds no run, or a damaged one.
+        UsageError: Jinja or matplotlib is not installed.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError:
+        raise UsageError("a page needs jinja2: pip install 'fedcomp[report]'") from None
+    runs = [ReportedRun.read(folder) for folder in folders]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        runs=runs,
+        names=[run.history.name for run in runs],
+        outcome=comparison_rows([run.summary for run in runs]),
+        differences=differing_keys([run.config for run in runs]),
+        curves=_curves([run.history for run in runs]),
+    )
+    write_atomically(out, page.encode())
+
+
+def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Return each key in which configurations differ, and its value in each; a dash where it is not said."""
+    keys = sorted({key for config in configs for key in config})
+    values = {key: [str(config.get(key, "-")) for config in configs] for key in keys}
+    return [(key, found) for key, found in values.items() if len(set(found)) > 1]
+
+
+def _curves(histories: Sequence[RunHistory]) -> str:
+    """Draw the runs as an SVG element; empty if no accuracy was measured."""
+    if not any(accuracy is not None for history in histories for accuracy in history.accuracies()):
+        return ""
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "curves.svg"
+        draw_curves(histories, picture)
+        drawn = picture.read_text(encoding="utf-8")
+    return drawn[drawn.index("<svg") :]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {error}") from None
