@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import sys
 from logging import WARNING
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.common.logger import log
 from flwr.supercore.constant import SYSTEM_MESSAGE_TYPE
 from flwr.supercore.inflatable.inflatable_object import get_object_head_values_from_object_content
-from flwr.superlink.grid import http_grid
 
 from fedcomp.errors import FrameTooLarge
 from fedcomp.printable import printable
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
+    from flwr.serverapp import Grid
+
     Inflate: TypeAlias = Callable[[str, dict[str, bytes]], object]
 
+_HTTP_GRID = "flwr.superlink.grid.http_grid"
 _INFLATE = "inflate_object_from_contents"
 _ARRAY = "Array"
 
@@ -43,12 +46,20 @@ def inflating_carefully(max_reply_bytes: int) -> Iterator[None]:
     Args:
         max_reply_bytes: Most bytes that the arrays of one reply may have once they are put together.
     """
+    if (http_grid := sys.modules.get(_HTTP_GRID)) is None:
+        yield  # there is no such Grid, and loading it takes longer than all else of fedcomp
+        return
     inflate = getattr(http_grid, _INFLATE)
     setattr(http_grid, _INFLATE, functools.partial(_inflate_reply, inflate, max_reply_bytes))
     try:
         yield
     finally:
         setattr(http_grid, _INFLATE, inflate)
+
+
+def is_deployed(grid: Grid) -> bool:
+    """Tell whether a Grid is the one that Flower gives a deployed ServerApp."""
+    return (http_grid := sys.modules.get(_HTTP_GRID)) is not None and isinstance(grid, http_grid.HttpGrid)
 
 
 def _inflate_reply(inflate: Inflate, max_reply_bytes: int, object_id: str, contents: dict[str, bytes]) -> Message:

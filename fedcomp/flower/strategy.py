@@ -15,7 +15,6 @@ from flwr.serverapp.strategy import (
     FedAvg,
     Strategy,
 )
-from flwr.superlink.grid.http_grid import HttpGrid
 
 from fedcomp.codecs import ErrorFeedback, parse_codec
 from fedcomp.errors import FrameError, InvalidValues, UsageError
@@ -23,6 +22,7 @@ from fedcomp.flower.budget import check_budget, check_scalable, divide_by_weight
 from fedcomp.flower.downlink import Broadcast, Downlink
 from fedcomp.flower.evaluations import screen_evaluations
 from fedcomp.flower.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
+from fedcomp.flower.inflating import is_deployed
 from fedcomp.flower.keeping import keep_strategy, restore_strategy
 from fedcomp.flower.lineage import new_lineage
 from fedcomp.flower.model_order import MODEL_KEY, failure_of
@@ -192,7 +192,7 @@ class CompressedStrategy(Strategy):
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
         """Do all rounds; see Flower's `Strategy.start`."""
-        if isinstance(grid, HttpGrid):
+        if is_deployed(grid):
             grid = streaming(grid, max_reply_bytes=self.max_reply_bytes(initial_arrays))
         return super().start(grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn)
 

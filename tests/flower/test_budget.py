@@ -11,7 +11,7 @@ import fedcomp
 from fedcomp.errors import UsageError
 from fedcomp.flower import CompressedStrategy, GrowingBudget, compression_mod, to_array_record, to_model
 from fedcomp.flower.budget import divide_by_weight
-from tests.flower.toy import compressed, run_rounds
+from tests.flower.toy import compressed, run_rounds, toy_inner
 
 MODEL = {"w": np.zeros((60, 80), np.float32), "b": np.zeros(60, np.float32)}
 CODEC = "deadzone(step=1)"
@@ -143,7 +143,7 @@ def test_a_downlink_keeps_to_its_budget_once_a_client_holds_a_model():
 @pytest.mark.parametrize("arguments", [{"uplink_budget": 100}, {"downlink": "q4", "downlink_budget": 100}])
 def test_a_codec_that_can_not_keep_a_budget_is_refused_at_once(arguments):
     with pytest.raises(UsageError, match="can't keep to a budget"):
-        CompressedStrategy(None, codec="q4", **arguments)
+        CompressedStrategy(toy_inner(), codec="q4", **arguments)
 
 
 def test_an_unbiased_codec_stays_unbiased_whatever_the_budgets():

@@ -142,10 +142,10 @@ def write_tampered(path, facts, tensors):
         ("[]", "a list, expected an object"),
         ("{}", "KeyError: 'run'"),
         ('{"run": []}', "something else"),
-        ('{"run": {"format": 3, "round": "1", "tensors": []}, "model": {}}', "round '1', expected a number"),
-        ('{"run": {"format": 3, "round": 1, "tensors": ["w"]}, "model": {}}', "KeyError: 'w'"),
-        ('{"run": {"format": 3, "round": 1, "tensors": [[]]}, "model": {}}', "something else"),
-        ('{"run": {"format": 2}}', "format 2, expected 3"),
+        ('{"run": {"format": 4, "round": "1", "tensors": []}, "model": {}}', "round '1', expected a number"),
+        ('{"run": {"format": 4, "round": 1, "tensors": ["w"]}, "model": {}}', "KeyError: 'w'"),
+        ('{"run": {"format": 4, "round": 1, "tensors": [[]]}, "model": {}}', "something else"),
+        ('{"run": {"format": 2}}', "format 2, expected 4"),
     ],
     ids=lambda text: text[:30],
 )
@@ -157,7 +157,7 @@ def test_a_checkpoint_of_other_facts_is_refused_by_name(facts, what, tmp_path):
 
 @pytest.mark.parametrize("facts", [{}, {"strategy": 1}, {"strategy": {"inner": {"attributes": {"is": "unheard of"}}}}])
 def test_a_checkpoint_of_another_strategy_is_refused_by_name(facts, tmp_path):
-    run = {"run": {"format": 3, "round": 1, "tensors": []}, "model": {}}
+    run = {"run": {"format": 4, "round": 1, "tensors": []}, "model": {}}
     write_tampered(tmp_path / "last.safetensors", json.dumps(run | facts), {})
     folder = CheckpointFolder(tmp_path)
     with pytest.raises(CheckpointError, match=r"last\.safetensors holds something else than this run's state: "):
@@ -168,14 +168,14 @@ def test_a_checkpoint_of_another_strategy_is_refused_by_name(facts, tmp_path):
 def test_tensors_of_an_order_that_is_none_are_refused_by_name(order, tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(save({"w": np.zeros(3)}, metadata={"fedcomp.order": order}))
-    with pytest.raises(DataError, match=r"model\.safetensors holds no tensors"):
+    with pytest.raises(DataError, match=r"model\.safetensors is no safetensors file"):
         read_tensors(path)
 
 
 def test_tensors_of_a_type_that_numpy_lacks_are_refused_by_name(tmp_path):
     header = json.dumps({"w": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}).encode()
     (tmp_path / "x").write_bytes(struct.pack("<Q", len(header)) + header + b"xx")
-    with pytest.raises(DataError, match="x holds no tensors"):
+    with pytest.raises(DataError, match="x is no safetensors file"):
         read_tensors(tmp_path / "x")
     with pytest.raises(CheckpointError, match="x is no checkpoint"):
         read_snapshot(tmp_path / "x")

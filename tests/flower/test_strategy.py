@@ -172,7 +172,7 @@ def test_the_replies_of_flowers_deployed_grid_stream(monkeypatch):
         def get_nodes(self):
             return self._inner.get_nodes()
 
-    monkeypatch.setattr("fedcomp.flower.strategy.HttpGrid", Waiting)
+    monkeypatch.setattr("flwr.superlink.grid.http_grid.HttpGrid", Waiting)
     strategy, rounds = compressed(codec="lossless")
     run_rounds(strategy, toy_client(), on_grid=Waiting)
     assert rounds[0].accepted == 4
