@@ -129,7 +129,8 @@ class _Parcel(NamedTuple):
         """Return what the clients make of it, by the very same steps."""
         if self.kept is not None:
             return self.kept
-        delta = decode(self.frame, ModelSpec.of(self.base.model), context=replace(self.moment), limits=OWN_FRAMES)
+        moment = replace(self.moment)  # a copy, as in `Downlink._encode`
+        delta = decode(self.frame, ModelSpec.of(self.base.model), context=moment, limits=OWN_FRAMES)
         return add_delta(self.base.model, delta)
 
 
@@ -300,6 +301,7 @@ class Downlink:
         self._kept_bytes += sum(values.nbytes for values in received.values())
         kept = received if self._kept_bytes <= self._cache_bytes else None
         record = pack_model(frame, spec if is_whole else None)
+        # A copy of the context: the one that coded has cached what it found out, a few vectors of the model's size.
         return _Parcel(base, frame, order, record, replace(moment), kept, self._server_round - lag)
 
 
