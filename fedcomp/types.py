@@ -148,6 +148,11 @@ def cast_within(values: NDArray, dtype: np.dtype[Any]) -> NDArray:
     return np.asarray(values.clip(low, high)).astype(dtype)
 
 
+def round_within(values: NDArray, dtype: np.dtype[Any]) -> NDArray:
+    """Return values in another type as `cast_within` does, rounded where that has no fractions."""
+    return cast_within(np.asarray(values if dtype.kind == "f" else np.rint(values)), dtype)
+
+
 def range_of(dtype: np.dtype[Any]) -> tuple[float, float]:
     """Return the least and the largest finite number of a type; of booleans 0 and 1."""
     if dtype.kind == "b":

@@ -1,6 +1,6 @@
 """The configuration of a run: its keys, what is impossible between them, and the words that go with them."""
 
-from fedcomp.config.run_config import RunConfig, cosine_factor, parse_override
+from fedcomp.config.run_config import PATH_KEYS, RunConfig, cosine_factor, parse_override
 from fedcomp.config.vocabulary import (
     AUTO,
     FLIP_OK_KEY,
@@ -24,6 +24,7 @@ __all__ = [
     "NO_CODEC",
     "NUM_CLASSES_KEY",
     "PARTICIPANTS_KEY",
+    "PATH_KEYS",
     "PERSONAL_ACCURACY_KEY",
     "PERSONAL_EXAMPLES_KEY",
     "PRETRAINING",

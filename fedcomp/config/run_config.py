@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _DESCRIBED_IN = "docs/configuration.md"
-_PATH_KEYS = ("out-dir", "data-dir", "proxy-dir", "frame-keys")
-_RESUME_KEYS = (*_PATH_KEYS, "resume", "client-timeout", "round-timeout", "client-wait")
+PATH_KEYS = ("out-dir", "data-dir", "proxy-dir", "frame-keys")
+_RESUME_KEYS = (*PATH_KEYS, "resume", "client-timeout", "round-timeout", "client-wait")
 """What may change when a run is resumed: where things are, and how patient it is."""
 
 
@@ -436,7 +436,7 @@ class RunConfig(BaseModel):
     def with_absolute_paths(self) -> Self:
         """Return the same run for a process in another working folder."""
         mapping = self.to_mapping()
-        paths = {key: str(Path(str(mapping[key])).absolute()) for key in _PATH_KEYS if mapping[key]}
+        paths = {key: str(Path(str(mapping[key])).absolute()) for key in PATH_KEYS if mapping[key]}
         return type(self).from_mapping(mapping | paths)
 
     def to_mapping(self) -> dict[str, bool | int | float | str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 from flwr.app import Error, Message
-from flwr.common.constant import ErrorCode
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.common.logger import log
 
 from fedcomp.flower.inflating import inflating_carefully
@@ -160,7 +160,7 @@ class Courier:
                 client = clients.get(reply.metadata.reply_to_message_id)
                 if client is None:
                     continue  # nobody asked for it
-                if reply.has_content() and reply.metadata.src_node_id != client:
+                if reply.metadata.src_node_id not in (client, SUPERLINK_NODE_ID):
                     log(WARNING, "a reply for client %d says that it is of %d", client, reply.metadata.src_node_id)
                     continue
                 del clients[reply.metadata.reply_to_message_id]

@@ -47,8 +47,9 @@ def screen_evaluations(replies: Iterable[Message], asked: Iterable[int], weighte
             continue
         good.append(reply)
     kept = of_one_schema(good)
+    chosen = set(map(id, kept))
     for reply in good:
-        if reply not in kept:
+        if id(reply) not in chosen:
             _leave_out(reply.metadata.src_node_id, "its metrics have other names or lengths than most")
     return [*kept, *errors]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedcomp.codecs import ProductSum
-from fedcomp.types import cast_within
+from fedcomp.types import round_within
 
 if TYPE_CHECKING:
     from fedcomp.codecs import DecodedUpdate
@@ -46,4 +46,4 @@ class WeightedMean:
 
     def _mean(self, name: str, base: NDArray) -> NDArray:
         mean = base + self._sums[name].reshape(base.shape) / self.total_weight
-        return cast_within(np.asarray(mean if base.dtype.kind == "f" else np.rint(mean)), base.dtype)
+        return round_within(mean, base.dtype)

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import json
 import sys
+import threading
 from logging import WARNING
 from typing import TYPE_CHECKING
 
@@ -35,26 +36,35 @@ if TYPE_CHECKING:
 _HTTP_GRID = "flwr.superlink.grid.http_grid"
 _INFLATE = "inflate_object_from_contents"
 _ARRAY = "Array"
+_LOCK = threading.Lock()
+_limits: list[int] = []
+"""Of those who are inside."""
 
 
 @contextlib.contextmanager
 def inflating_carefully(max_reply_bytes: int) -> Iterator[None]:
-    """Let Flower's deployed Grid give an error in the place of a reply that it can not make; one thread at a time.
+    """Let Flower's deployed Grid give an error in the place of a reply that it can not make.
 
     The error answers no message: that its reply is gone the SuperLink says itself, when it is asked again.
 
     Args:
-        max_reply_bytes: Most bytes that the arrays of one reply may have once they are put together.
+        max_reply_bytes: Most bytes that the arrays of one reply may have once they are put together; of several at a
+            time the largest counts.
     """
     if (http_grid := sys.modules.get(_HTTP_GRID)) is None:
         yield  # there is no such Grid, and loading it takes longer than all else of fedcomp
         return
-    inflate = getattr(http_grid, _INFLATE)
-    setattr(http_grid, _INFLATE, functools.partial(_inflate_reply, inflate, max_reply_bytes))
+    with _LOCK:
+        if not _limits:
+            setattr(http_grid, _INFLATE, functools.partial(_inflate_reply, getattr(http_grid, _INFLATE)))
+        _limits.append(max_reply_bytes)
     try:
         yield
     finally:
-        setattr(http_grid, _INFLATE, inflate)
+        with _LOCK:
+            _limits.remove(max_reply_bytes)
+            if not _limits:
+                setattr(http_grid, _INFLATE, getattr(http_grid, _INFLATE).args[0])
 
 
 def is_deployed(grid: Grid) -> bool:
@@ -62,9 +72,9 @@ def is_deployed(grid: Grid) -> bool:
     return (http_grid := sys.modules.get(_HTTP_GRID)) is not None and isinstance(grid, http_grid.HttpGrid)
 
 
-def _inflate_reply(inflate: Inflate, max_reply_bytes: int, object_id: str, contents: dict[str, bytes]) -> Message:
+def _inflate_reply(inflate: Inflate, object_id: str, contents: dict[str, bytes]) -> Message:
     try:
-        _check_arrays(contents, max_reply_bytes)
+        _check_arrays(contents, max(_limits))
         reply = inflate(object_id, contents)
         if isinstance(reply, Message) and (reply.has_content() or reply.has_error()):
             return reply

@@ -43,6 +43,10 @@ class ReplyMalformed(FrameError):
     reason: ClassVar[str] = "malformed"
 
 
+class InvalidMetrics(InvalidValues):
+    """Metrics that no honest reply has; they say nothing about the update."""
+
+
 class Uninvited(FrameError):
     """A reply of a client that was not asked this round."""
 
@@ -141,7 +145,7 @@ class Screening:
         self._answered.add(sender)
         metrics, weight = check_metrics(reply, self._weighted_by)
         if self._only_weight not in (None, weight):
-            raise InvalidValues(f"metric {self._weighted_by!r} is {weight}, it can only be {self._only_weight}")
+            raise InvalidMetrics(f"metric {self._weighted_by!r} is {weight}, it can only be {self._only_weight}")
         update = self._decode(reply)
         update.check_integers(self._base, MAX_STEP)
         is_clipped = self._clip_norm != math.inf and (norm := update.norm()) > self._clip_norm
@@ -205,7 +209,7 @@ def check_metrics(reply: Message, weighted_by: str) -> tuple[MetricRecord, float
     Raises:
         ReplyMalformed: There is not exactly one MetricRecord, or it has no positive weight.
         FrameTooLarge: It has more or longer names and numbers than any honest reply.
-        InvalidValues: A number is not finite, or the weight is beyond `MAX_WEIGHT`.
+        InvalidMetrics: A number is not finite, or the weight is beyond `MAX_WEIGHT`.
     """
     if len(reply.content.metric_records) != 1:
         raise ReplyMalformed(f"reply has {len(reply.content.metric_records)} MetricRecords, expected exactly one")
@@ -218,12 +222,12 @@ def check_metrics(reply: Message, weighted_by: str) -> tuple[MetricRecord, float
         )
     for name, value in metrics.items():
         if not all(math.isfinite(number) for number in (value if isinstance(value, list) else [value])):
-            raise InvalidValues(f"metric {name!r} is not finite")
+            raise InvalidMetrics(f"metric {name!r} is not finite")
     weight = metrics.get(weighted_by)
     if not isinstance(weight, (int, float)) or weight <= 0:
         raise ReplyMalformed(f"metric {weighted_by!r} is {_shown(weight)}, expected a positive number")
     if weight > MAX_WEIGHT:
-        raise InvalidValues(f"metric {weighted_by!r} is {weight}, expected at most {MAX_WEIGHT:g}")
+        raise InvalidMetrics(f"metric {weighted_by!r} is {weight}, expected at most {MAX_WEIGHT:g}")
     return metrics, float(weight)
 
 

@@ -30,12 +30,13 @@ from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
 from fedcomp.flower.order_record import write_order
 from fedcomp.flower.records import num_bytes, only_array_record, to_array_record, to_model
 from fedcomp.flower.refining import begin_from, innermost
-from fedcomp.flower.screening import Screening
+from fedcomp.flower.screening import InvalidMetrics, Screening
 from fedcomp.flower.shared_initial import SharedInitial
 from fedcomp.flower.snapshot import Snapshot
 from fedcomp.flower.streaming_grid import streaming
 from fedcomp.flower.traffic import DeadlineGrid, RoundTraffic, TimedGrid
 from fedcomp.flower.variances import mend_variances
+from fedcomp.types import round_within
 from fedcomp.wire import FrameLimits
 
 if TYPE_CHECKING:
@@ -197,8 +198,8 @@ class CompressedStrategy(Strategy):
         return super().start(grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn)
 
     def max_reply_bytes(self, arrays: ArrayRecord) -> int:
-        """Return more than the arrays of any honest reply take: a frame, or a plain model in twice its precision."""
-        return self.limits.max_frame_bytes + 2 * num_bytes(arrays)
+        """Return more than the arrays of any honest reply take: a frame, or a plain model in up to float64."""
+        return self.limits.max_frame_bytes + 8 * num_bytes(arrays)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -291,8 +292,8 @@ class CompressedStrategy(Strategy):
         return messages
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Leave evaluation to `inner`; one that averages is given the replies that can be averaged."""
-        if isinstance(innermost(self.inner), FedAvg):
+        """Leave evaluation to `inner`; one that averages as Flower does is given the replies that can be averaged."""
+        if type(innermost(self.inner)).aggregate_evaluate is FedAvg.aggregate_evaluate:
             replies = screen_evaluations(replies, self._evaluators, _weighted_by(self.inner))
         return self.inner.aggregate_evaluate(server_round, replies)
 
@@ -413,7 +414,7 @@ class CompressedStrategy(Strategy):
         return tuple(reference.fingerprint for reference in self._sent.references(client))
 
     def _refuse(self, sender: int, reason: str, error: Exception) -> None:
-        if reason == InvalidValues.reason:
+        if reason == InvalidValues.reason and not isinstance(error, InvalidMetrics):
             self._refused[sender] = self._traffic.round
         self._traffic.rejected[reason] += 1
         self._traffic.complain(
@@ -444,9 +445,4 @@ def _with_types_of(base: Model, arrays: ArrayRecord) -> ArrayRecord:
     """Undo Flower's averaging of integers into float64, and any other change of type."""
     if all(arrays[name].dtype == values.dtype.name for name, values in base.items()):
         return arrays
-    return to_array_record(
-        {
-            name: np.asarray(np.rint(new) if base[name].dtype.kind in "iu" else new).astype(base[name].dtype)
-            for name, new in to_model(arrays).items()
-        }
-    )
+    return to_array_record({name: round_within(new, base[name].dtype) for name, new in to_model(arrays).items()})

@@ -25,7 +25,7 @@ def mend_variances(model: Model, before: Model) -> Model:
     mended = {
         name: _mended(values, before[name])
         for name, values in model.items()
-        if name.rpartition(".")[2] == _SUFFIX and ((values <= 0) & (before[name] > 0)).any()
+        if name.rpartition(".")[2] == _SUFFIX and name in before and ((values <= 0) & (before[name] > 0)).any()
     }
     return {**model, **mended} if mended else model
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import tomli_w
+
+from fedcomp.config import PATH_KEYS
 from fedcomp.errors import DataError, UsageError
 from fedcomp.files import write_atomically
 from fedcomp.reporting.curves import draw_curves
@@ -32,15 +35,14 @@ class ReportedRun:
     Args:
         history: Its rounds.
         summary: Contents of ``summary.json``; empty while it is not finished.
-        config: Contents of ``config.toml``; empty where there is none.
-        config_text: The same as text.
+        config: Contents of ``config.toml``, without paths, which are of the machine that made them; empty where there
+            is none.
         student: Contents of the student's ``card.json``; empty without one.
     """
 
     history: RunHistory
     summary: Mapping[str, Any]
     config: Mapping[str, Any]
-    config_text: str
     student: Mapping[str, Any]
 
     @classmethod
@@ -50,13 +52,20 @@ class ReportedRun:
         Raises:
             DataError: It has no rounds, or a file is damaged.
         """
-        config_text = _read(folder / "config.toml")
         try:
-            config = tomllib.loads(config_text)
+            config = tomllib.loads(_read(folder / "config.toml"))
             summary, student = (json.loads(_read(folder / name) or "{}") for name in _JSON_FILES)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{folder} is no run's folder, or a damaged one: {error}") from None
-        return cls(RunHistory.read(folder), summary, config, config_text, student)
+        if not (isinstance(summary, dict) and isinstance(student, dict)):
+            raise DataError(f"{folder} is no run's folder, or a damaged one: a file of {_JSON_FILES} is no object")
+        config = {key: value for key, value in config.items() if key not in PATH_KEYS}
+        return cls(RunHistory.read(folder), summary, config, student)
+
+    @property
+    def config_text(self) -> str:
+        """The configuration as TOML."""
+        return tomli_w.dumps(self.config)
 
     @property
     def refused(self) -> dict[str, int]:

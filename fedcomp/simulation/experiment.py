@@ -108,7 +108,10 @@ def run_baseline(
     if (out_dir / "config.toml").is_file():
         return resume(out_dir, num_workers=num_workers)
     plain = {"codec": NO_CODEC, "downlink": NO_CODEC, "frame-keys": "", "teacher": "none"}
-    changes = plain | {"out-dir": str(out_dir)}
+    no_budgets = dict.fromkeys(
+        ("uplink-budget-bytes", "target-ratio", "downlink-budget-bytes", "downlink-target-ratio"), 0
+    )
+    changes = plain | no_budgets | {"out-dir": str(out_dir)}
     config = RunConfig.from_toml(folder / "config.toml")
     return run(RunConfig.from_mapping(config.to_mapping() | changes), num_workers=num_workers)
 

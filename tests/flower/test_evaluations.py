@@ -44,6 +44,16 @@ def test_an_evaluation_that_can_not_be_averaged_is_left_out(bad, caplog):
     assert sum("left out the evaluation" in record.message for record in caplog.records) == 2
 
 
+def test_a_strategy_that_evaluates_in_its_own_way_is_given_every_reply():
+    class Own(FedAvg):
+        def aggregate_evaluate(self, server_round, replies):
+            return MetricRecord({"least": min(reply.content["metrics"]["acc"] for reply in replies)})
+
+    strategy, _ = compressed(Own(min_train_nodes=4, min_evaluate_nodes=4, min_available_nodes=4), codec="lossless")
+    result = run_rounds(strategy, evaluating_client(lambda partition: {"acc": float(partition)}))
+    assert result.evaluate_metrics_clientapp[1]["least"] == 0
+
+
 def test_who_compresses_the_way_down_is_told_once_that_evaluation_does_not(caplog):
     run_rounds(evaluating_strategy(), evaluating_client(lambda _: GOOD), num_rounds=3)
     (told,) = [record.message for record in caplog.records if "fraction_evaluate=0" in record.message]

@@ -84,6 +84,17 @@ def test_a_chunk_that_is_named_many_times_is_never_put_together():
     assert peak < LIMIT
 
 
+def test_two_that_overlap_leave_flower_as_it_was():
+    before = http_grid.inflate_object_from_contents
+    first, second = inflating_carefully(1), inflating_carefully(LIMIT)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert http_grid.inflate_object_from_contents is not before
+    second.__exit__(None, None, None)
+    assert http_grid.inflate_object_from_contents is before
+
+
 def test_outside_flower_is_as_it_was():
     before = http_grid.inflate_object_from_contents
     with inflating_carefully(LIMIT):

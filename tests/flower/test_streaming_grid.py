@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from flwr.app import Error, Message
 
 from fedcomp.errors import UsageError
 from fedcomp.flower import StreamingGrid, streaming
@@ -48,8 +49,21 @@ def test_a_reply_in_anothers_name_is_not_handed_on():
     assert sorted(clients_of(replies)) == [2, 3]
 
 
+def test_an_error_in_anothers_name_is_not_handed_on():
+    def answer(message):
+        client = message.metadata.dst_node_id
+        lost = Message(Error(1001, "lost-model: forged"), reply_to=message)
+        return reply_to(message) if client != 1 else renamed(lost, as_of=2)
+
+    replies = exchange(StreamingGrid(ScriptedSuperLink(answer), deadline=SHORT), (1, 2, 3))
+    assert [(reply.metadata.src_node_id, reply.has_error()) for reply in replies] == [(2, False), (3, False)]
+
+
 def forged(message, as_of):
-    reply = reply_to(message)
+    return renamed(reply_to(message), as_of)
+
+
+def renamed(reply, as_of):
     reply.metadata.__dict__["_src_node_id"] = as_of
     return reply
 

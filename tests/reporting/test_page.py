@@ -37,7 +37,7 @@ def write_run(folder, *, codec="thin", accuracies=(0.5, 0.7), summary=True, stud
         for i, accuracy in enumerate(accuracies, 1)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "config.toml").write_text(f'codec = "{codec}"\nseed = 0\n')
+    (folder / "config.toml").write_text(f'codec = "{codec}"\nseed = 0\nframe-keys = "/secret/{codec}"\n')
     if summary:
         facts = {"codec": codec, "rounds": 2, "accuracy": 0.7, "uplink_bytes": 20, "versions": {"numpy": "2.4"}}
         (folder / "summary.json").write_text(json.dumps(facts))
@@ -54,6 +54,7 @@ def test_a_page_has_what_the_runs_are(tmp_path):
     for said in (str(runs[0]), "70.0%", "2, not finished", "53.4 kB", "86.1%", "numpy 2.4", "stale", "How they differ"):
         assert said in page.text
     assert "svg" in page.tags
+    assert "/secret/" not in page.text
     assert LIE in page.text
     assert "script" not in page.tags
     outside = [value for name, value in page.attributes if name in ("src", "href") and not value.startswith("#")]
@@ -78,7 +79,16 @@ def test_keys_that_are_the_same_are_not_told():
     assert differing_keys([{"a": 1, "b": 2}, {"a": 1, "b": 3, "c": True}]) == [("b", ["2", "3"]), ("c", ["-", "True"])]
 
 
-@pytest.mark.parametrize(("file", "content"), [("summary.json", "{"), ("config.toml", "a ="), ("metrics.jsonl", "{")])
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("summary.json", "{"),
+        ("summary.json", "[]"),
+        ("student/card.json", "3"),
+        ("config.toml", "a ="),
+        ("metrics.jsonl", "{"),
+    ],
+)
 def test_a_damaged_run_is_refused_by_name(tmp_path, file, content):
     (write_run(tmp_path / "a") / file).write_text(content)
     with pytest.raises(DataError, match=str(tmp_path / "a")):
