@@ -14,7 +14,7 @@ from flwr.common.constant import SType
 
 from fedcomp.errors import FrameMalformed, FrameTooLarge, InvalidValues, SpecMismatch, UsageError
 from fedcomp.printable import printable
-from fedcomp.types import to_integers
+from fedcomp.types import round_within, to_integers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -120,6 +120,13 @@ def plain_model_from_record(record: ArrayRecord, base: Model) -> Model:
     if arrays.keys() != base.keys():
         raise SpecMismatch(f"reply has tensors {list(record)[:5]}..., expected {list(base)[:5]}...")
     return {name: _plain_array(name, arrays[name], base[name]) for name in base}
+
+
+def with_types_of(base: Model, arrays: ArrayRecord) -> ArrayRecord:
+    """Undo Flower's averaging of integers into float64, and any other change of type."""
+    if all(arrays[name].dtype == values.dtype.name for name, values in base.items()):
+        return arrays
+    return to_array_record({name: round_within(new, base[name].dtype) for name, new in to_model(arrays).items()})
 
 
 def _plain_array(name: str, array: Array, base: NDArray) -> NDArray:

@@ -43,8 +43,10 @@ class ReplyMalformed(FrameError):
     reason: ClassVar[str] = "malformed"
 
 
-class InvalidMetrics(InvalidValues):
-    """Metrics that no honest reply has; they say nothing about the update."""
+class InvalidMetrics(FrameError):
+    """Metrics that no honest reply has; of the update's own values they say nothing."""
+
+    reason: ClassVar[str] = InvalidValues.reason
 
 
 class Uninvited(FrameError):

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-from logging import ERROR, INFO, WARNING
-from typing import TYPE_CHECKING
+from logging import ERROR, WARNING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flwr.app import RecordDict
 from flwr.common.logger import log
-from flwr.serverapp.strategy import (
-    DifferentialPrivacyClientSideAdaptiveClipping,
-    DifferentialPrivacyClientSideFixedClipping,
-    FedAvg,
-    Strategy,
-)
+from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fedcomp.codecs import ErrorFeedback, parse_codec
 from fedcomp.errors import FrameError, InvalidValues, UsageError
@@ -23,20 +18,19 @@ from fedcomp.flower.downlink import Broadcast, Downlink
 from fedcomp.flower.evaluations import screen_evaluations
 from fedcomp.flower.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
 from fedcomp.flower.inflating import is_deployed
+from fedcomp.flower.inner import begin_from, innermost, norm_at_clients, only_weight, weighted_by
 from fedcomp.flower.keeping import keep_strategy, restore_strategy
 from fedcomp.flower.lineage import new_lineage
 from fedcomp.flower.model_order import MODEL_KEY, failure_of
 from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
 from fedcomp.flower.order_record import write_order
-from fedcomp.flower.records import num_bytes, only_array_record, to_array_record, to_model
-from fedcomp.flower.refining import begin_from, innermost
-from fedcomp.flower.screening import InvalidMetrics, Screening
+from fedcomp.flower.records import num_bytes, only_array_record, to_array_record, to_model, with_types_of
+from fedcomp.flower.screening import Screening
 from fedcomp.flower.shared_initial import SharedInitial
 from fedcomp.flower.snapshot import Snapshot
 from fedcomp.flower.streaming_grid import streaming
 from fedcomp.flower.traffic import DeadlineGrid, RoundTraffic, TimedGrid
 from fedcomp.flower.variances import mend_variances
-from fedcomp.types import round_within
 from fedcomp.wire import FrameLimits
 
 if TYPE_CHECKING:
@@ -67,8 +61,6 @@ class CompressedStrategy(Strategy):
 
     A bad update is refused, counted under its reason and logged; it never ends the round. If fewer than
     `min_replies` updates are left, the round changes nothing.
-
-    `start` lets the replies of Flower's deployed Grid stream, see `StreamingGrid`.
 
     Args:
         inner: Any strategy of ``flwr.serverapp.strategy``.
@@ -182,20 +174,11 @@ class CompressedStrategy(Strategy):
         self._grid: Grid | None = None
         self._num_late = 0
 
-    def start(
-        self,
-        grid: Grid,
-        initial_arrays: ArrayRecord,
-        num_rounds: int = 3,
-        timeout: float = 3600,
-        train_config: ConfigRecord | None = None,
-        evaluate_config: ConfigRecord | None = None,
-        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
-    ) -> Result:
-        """Do all rounds; see Flower's `Strategy.start`."""
+    def start(self, grid: Grid, initial_arrays: ArrayRecord, *arguments: Any, **named: Any) -> Result:
+        """Do all rounds, see Flower's `Strategy.start`; replies of its deployed Grid stream, see `StreamingGrid`."""
         if is_deployed(grid):
             grid = streaming(grid, max_reply_bytes=self.max_reply_bytes(initial_arrays))
-        return super().start(grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn)
+        return super().start(grid, initial_arrays, *arguments, **named)
 
     def max_reply_bytes(self, arrays: ArrayRecord) -> int:
         """Return more than the arrays of any honest reply take: a frame, or a plain model in up to float64."""
@@ -246,10 +229,10 @@ class CompressedStrategy(Strategy):
             base=self._base,
             sent=self._sent,
             orders=orders,
-            weighted_by=_weighted_by(self.inner),
-            only_weight=getattr(innermost(self.inner), "only_weight", None),
+            weighted_by=weighted_by(self.inner),
+            only_weight=only_weight(self.inner),
             limits=self.limits,
-            clip_norm=min(self.clip_update_norm or math.inf, _norm_at_clients(self.inner)),
+            clip_norm=min(self.clip_update_norm or math.inf, norm_at_clients(self.inner)),
             keys=self._keys,
         )
         return messages
@@ -259,7 +242,7 @@ class CompressedStrategy(Strategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Check, decode and fold each reply as it arrives; then let `inner` aggregate."""
         feed = (feed_mean if needs_only_the_mean(self.inner) else feed_each)(
-            self._accept(replies), self._base, _weighted_by(self.inner)
+            self._accept(replies), self._base, weighted_by(self.inner)
         )
         arrays, metrics = None, None
         self._traffic.skipped = len(feed.senders) < self.min_replies
@@ -271,7 +254,7 @@ class CompressedStrategy(Strategy):
         if arrays is not None:
             self._acknowledged |= dict.fromkeys(feed.senders, server_round)
         self._ask_grid()
-        self._log_traffic()
+        self._traffic.log()
         if self._on_round:
             self._on_round(self._traffic)
         return arrays, metrics
@@ -294,7 +277,7 @@ class CompressedStrategy(Strategy):
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Leave evaluation to `inner`; one that averages as Flower does is given the replies that can be averaged."""
         if type(innermost(self.inner)).aggregate_evaluate is FedAvg.aggregate_evaluate:
-            replies = screen_evaluations(replies, self._evaluators, _weighted_by(self.inner))
+            replies = screen_evaluations(replies, self._evaluators, weighted_by(self.inner))
         return self.inner.aggregate_evaluate(server_round, replies)
 
     def summary(self) -> None:
@@ -363,7 +346,7 @@ class CompressedStrategy(Strategy):
 
     def _finish_model(self, server_round: int, arrays: ArrayRecord) -> ArrayRecord | None:
         """Refine the round's model; None if it is not finite, which changes nothing and counts as a skipped round."""
-        arrays = _with_types_of(self._base, arrays)
+        arrays = with_types_of(self._base, arrays)
         aggregate: Model = to_model(arrays)
         model = mend_variances(aggregate, self._base)
         if self._refine:
@@ -380,20 +363,6 @@ class CompressedStrategy(Strategy):
 
     def _is_waiting_for(self, sender: int) -> bool:
         return self._screening is not None and self._screening.is_waiting_for(sender)
-
-    def _log_traffic(self) -> None:
-        traffic = self._traffic
-        log(
-            INFO,
-            "round %d: %d of %d updates, %d bytes up instead of %d, %d down instead of %d",
-            traffic.round,
-            traffic.accepted,
-            traffic.sent,
-            traffic.uplink_bytes,
-            traffic.dense_uplink_bytes,
-            traffic.downlink_bytes,
-            traffic.dense_downlink_bytes,
-        )
 
     def _ask_grid(self) -> None:
         """Note what only the Grid knows of a round."""
@@ -414,16 +383,12 @@ class CompressedStrategy(Strategy):
         return tuple(reference.fingerprint for reference in self._sent.references(client))
 
     def _refuse(self, sender: int, reason: str, error: Exception) -> None:
-        if reason == InvalidValues.reason and not isinstance(error, InvalidMetrics):
+        if isinstance(error, InvalidValues):
             self._refused[sender] = self._traffic.round
         self._traffic.rejected[reason] += 1
         self._traffic.complain(
             f"refused the update of client {sender}: {reason}: {error}", client=sender, reason=reason
         )
-
-
-def _weighted_by(strategy: Strategy) -> str:
-    return str(getattr(innermost(strategy), "weighted_by_key", "num-examples"))
 
 
 def _check_inner(inner: Strategy) -> None:
@@ -432,17 +397,3 @@ def _check_inner(inner: Strategy) -> None:
         raise UsageError(f"inner is {found}, expected a strategy of flwr.serverapp.strategy, such as FedAvg()")
     if isinstance(innermost(inner), CompressedStrategy):
         raise UsageError("inner is a CompressedStrategy already: updates are compressed once")
-
-
-def _norm_at_clients(strategy: Strategy) -> float:
-    """Return the norm that a strategy trusts its clients to clip to, infinity if it does not."""
-    if isinstance(strategy, DifferentialPrivacyClientSideFixedClipping | DifferentialPrivacyClientSideAdaptiveClipping):
-        return float(strategy.clipping_norm)
-    return math.inf
-
-
-def _with_types_of(base: Model, arrays: ArrayRecord) -> ArrayRecord:
-    """Undo Flower's averaging of integers into float64, and any other change of type."""
-    if all(arrays[name].dtype == values.dtype.name for name, values in base.items()):
-        return arrays
-    return to_array_record({name: round_within(new, base[name].dtype) for name, new in to_model(arrays).items()})

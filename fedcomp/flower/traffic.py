@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from logging import WARNING
+from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from flwr.common.logger import log
@@ -74,6 +74,20 @@ class RoundTraffic:
         """Clients that answered with an error, or not at all."""
         answered = self.accepted + self.rejected.total() - self.rejected["replayed"] - self.rejected["uninvited"]
         return max(0, self.sent - answered)
+
+    def log(self) -> None:
+        """Log what the round moved."""
+        log(
+            INFO,
+            "round %d: %d of %d updates, %d bytes up instead of %d, %d down instead of %d",
+            self.round,
+            self.accepted,
+            self.sent,
+            self.uplink_bytes,
+            self.dense_uplink_bytes,
+            self.downlink_bytes,
+            self.dense_downlink_bytes,
+        )
 
     def complain(self, text: str, *, client: int | None = None, reason: str | None = None) -> None:
         """Log what went wrong with a client, and remember the first few.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
+_JSON_FILES = ("summary.json", "student/card.json")
 _REFUSED = "rejected_"
 _MOST_COMPLAINTS = 20
 
@@ -86,9 +87,6 @@ class ReportedRun:
         """Name, bytes and accuracy of each form of an exported student, and of its teacher."""
         forms = self.student.get("variants", {})
         return [(name, format_bytes(form["num_bytes"]), format_share(form["accuracy"])) for name, form in forms.items()]
-
-
-_JSON_FILES = ("summary.json", "student/card.json")
 
 
 def write_page(folders: Sequence[Path], out: Path) -> None:

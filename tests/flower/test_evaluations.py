@@ -5,7 +5,7 @@ import pytest
 from flwr.app import Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
-from tests.flower.toy import compressed, run_rounds, toy_client
+from tests.flower.toy import compressed, run_rounds, toy_client, with_replies
 
 GOOD = {"num-examples": 2, "loss": 0.5}
 BAD = {
@@ -61,20 +61,14 @@ def test_who_compresses_the_way_down_is_told_once_that_evaluation_does_not(caplo
 
 
 def test_a_second_answer_and_one_of_somebody_who_was_not_asked_do_not_count():
-    class Repeating:
-        def __init__(self, grid):
-            self._grid = grid
+    loud = RecordDict({"metrics": MetricRecord({"num-examples": 1000, "loss": 99.0})})
 
-        def __getattr__(self, name):
-            return getattr(self._grid, name)
+    def again_and_a_stranger(reply, message):
+        if reply.metadata.message_type != "evaluate":
+            return ()
+        return Message(loud, reply_to=message), Message(loud, reply_to=Message(loud, 999, "evaluate"))
 
-        def send_and_receive(self, messages, *, timeout=None):
-            for reply in self._grid.send_and_receive(list(messages), timeout=timeout):
-                yield reply
-                if reply.metadata.message_type == "evaluate":
-                    loud = RecordDict({"metrics": MetricRecord({"num-examples": 1000, "loss": 99.0})})
-                    yield Message(loud, reply_to=Message(loud, reply.metadata.src_node_id, "evaluate"))
-                    yield Message(loud, reply_to=Message(loud, 999, "evaluate"))
-
-    result = run_rounds(evaluating_strategy(), evaluating_client(lambda _: GOOD), on_grid=Repeating)
+    result = run_rounds(
+        evaluating_strategy(), evaluating_client(lambda _: GOOD), on_grid=with_replies(again_and_a_stranger)
+    )
     assert np.isclose(result.evaluate_metrics_clientapp[1]["loss"], 0.5)

@@ -23,6 +23,7 @@ from tests.flower.toy import (
     toy_client,
     toy_inner,
     with_frame,
+    with_replies,
 )
 
 VICTIM = 2
@@ -204,53 +205,25 @@ def test_replayed_frames_of_an_earlier_round_and_of_another_client_are_stale():
 
 
 def test_second_and_uninvited_replies_do_not_count():
-    class Repeating:
-        def __init__(self, grid):
-            self._grid = grid
-
-        def __getattr__(self, name):
-            return getattr(self._grid, name)
-
-        def send_and_receive(self, messages, *, timeout=None):
-            messages = list(messages)
-            for reply in self._grid.send_and_receive(messages, timeout=timeout):
-                yield reply
-                yield reply
-                stranger = Message(reply.content, reply_to=Message(reply.content, 999, "train"))
-                yield stranger
+    def again_and_a_stranger(reply, _):
+        return reply, Message(reply.content, reply_to=Message(reply.content, 999, "train"))
 
     strategy, rounds = compressed(codec="lossless")
-    result = run_rounds(strategy, toy_client(), on_grid=Repeating)
+    result = run_rounds(strategy, toy_client(), on_grid=with_replies(again_and_a_stranger))
     assert dict(rounds[0].rejected) == {"replayed": 4, "uninvited": 4}
     assert (rounds[0].accepted, rounds[0].failed) == (4, 0)
     assert_model(result.arrays, {name: MODEL[name] + v for name, v in mean_update(range(4)).items()})
 
 
 def test_a_stranger_can_not_say_that_it_lost_a_model():
-    class Lying:
-        def __init__(self, grid):
-            self._grid = grid
-
-        def __getattr__(self, name):
-            return getattr(self._grid, name)
-
-        def send_and_receive(self, messages, *, timeout=None):
-            messages = list(messages)
-            for reply in self._grid.send_and_receive(messages, timeout=timeout):
-                yield reply
-                yield Message(to_error(LostModel("gone")), reply_to=Message(RecordDict(), 999, "train"))
-                yield Message(to_error(LostModel("gone")), reply_to=_asked(messages, reply))
+    def lie(reply, message):
+        error = to_error(LostModel("gone"))
+        return Message(error, reply_to=Message(RecordDict(), 999, "train")), Message(error, reply_to=message)
 
     strategy, rounds = compressed(codec="lossless", downlink="q4", initial=MODEL)
-    run_rounds(strategy, toy_client(initial=lambda message, context: MODEL), on_grid=Lying, num_rounds=2)
+    run_rounds(strategy, toy_client(initial=lambda message, context: MODEL), on_grid=with_replies(lie), num_rounds=2)
     assert [dict(each.rejected) for each in rounds] == [{}, {}]
     assert strategy.downlink._held.holders().keys() == strategy._acknowledged.keys()
-
-
-def _asked(messages, reply):
-    """Return the message that a reply answers."""
-    (message,) = [each for each in messages if each.metadata.dst_node_id == reply.metadata.src_node_id]
-    return message
 
 
 def test_a_round_whose_model_is_not_finite_changes_nothing():

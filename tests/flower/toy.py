@@ -91,6 +91,25 @@ def run_rounds(strategy, client, *, num_nodes=4, num_rounds=1, model=MODEL, on_g
     return results[0]
 
 
+def with_replies(make):
+    """Make an `on_grid` whose every reply is followed by those that ``make(reply, message)`` returns."""
+
+    class Adding:
+        def __init__(self, grid):
+            self._grid = grid
+
+        def __getattr__(self, name):
+            return getattr(self._grid, name)
+
+        def send_and_receive(self, messages, *, timeout=None):
+            asked = {message.metadata.dst_node_id: message for message in messages}
+            for reply in self._grid.send_and_receive(list(asked.values()), timeout=timeout):
+                yield reply
+                yield from make(reply, asked[reply.metadata.src_node_id])
+
+    return Adding
+
+
 def compressed(inner=None, **arguments):
     """Wrap a strategy and collect the traffic of its rounds."""
     rounds = []

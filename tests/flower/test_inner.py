@@ -5,7 +5,7 @@ import pytest
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAdam, FedAvg, FedAvgM
 
 from fedcomp.flower import to_array_record, to_model
-from fedcomp.flower.refining import begin_from
+from fedcomp.flower.inner import begin_from
 from tests.flower.toy import MODEL, assert_model, compressed, mean_update, run_rounds, toy_client, toy_inner
 
 
