@@ -57,7 +57,7 @@ def digits_client():
 
 def test_a_model_with_batch_norm_learns_under_a_coarse_codec():
     _, test = load_dataset("digits")
-    strategy, _ = compressed(codec="topk(density=0.1) | ternary")
+    strategy, _ = compressed(codec="topk(density=0.01) | ternary")
     start = {name: values.numpy() for name, values in network().state_dict().items()}
     result = run_rounds(strategy, digits_client(), num_rounds=8, model=start)
     model = network()
