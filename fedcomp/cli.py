@@ -19,6 +19,7 @@ from fedcomp.bench_cli import bench
 from fedcomp.command_line import INTERRUPTED, run_command
 from fedcomp.compression_cli import commands as compression_commands
 from fedcomp.errors import UsageError
+from fedcomp.run_files import BASELINE_FOLDER, README_FILE, STUDENT_FOLDER
 from fedcomp.serving_cli import commands, store
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def _told_how_to_go_on(folder: Path, baseline: bool) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        server_round = last_checkpoint_round(folder / "baseline" if is_finished(folder) else folder)
+        server_round = last_checkpoint_round(folder / BASELINE_FOLDER if is_finished(folder) else folder)
         if server_round is None:
             raise
         command = shlex.join(["fedcomp", "simulate", "--resume", str(folder), *(["--baseline"] if baseline else [])])
@@ -292,7 +293,7 @@ def student(
 
     options = {"student-model": model, "student-prune": prune, "student-quantize": quantize}
     changes = dict(map(parse_override, set_ or [])) | {k: v for k, v in options.items() if v is not None}
-    target = out or run_folder / "student"
+    target = out or run_folder / STUDENT_FOLDER
     console = Console()
     with console.status("student") as status:
 
@@ -305,7 +306,7 @@ def student(
             run_folder, target, changes=changes, command=shlex.join(["fedcomp", *sys.argv[1:]]), note=note
         )
     console.print(student_table(card))
-    console.print(f"model card: {target / 'README.md'}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"model card: {target / README_FILE}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: fedcomp encode delta.safetensors delta.fcz --codec 'topk(density=0.01) | ternary'")

@@ -26,7 +26,8 @@ from fedcomp.forking import die_with_parent
 from fedcomp.models import build_model, get_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder, format_share
 from fedcomp.reporting.logs import LogSettings, configure_logging
-from fedcomp.student import CLIENTS_FOLDER, RUN_FACTS
+from fedcomp.run_files import CHECKPOINT_FOLDER, CLIENTS_FOLDER, STUDENT_FOLDER
+from fedcomp.student import RUN_FACTS
 from fedcomp.training import resolve_compute
 from server.arrivals import wait_for_clients
 from server.measuring import global_model, measurement
@@ -99,7 +100,7 @@ def main(grid: Grid, context: Context) -> None:
         open_folder(config) as folder,
         Progress(Console(), f"{config.name}: {strategy.codec}", config.num_server_rounds) as progress,
     ):
-        checkpoint, kept = CheckpointFolder(folder.path / "checkpoint"), KeptClients(folder.path / CLIENTS_FOLDER)
+        checkpoint, kept = CheckpointFolder(folder.path / CHECKPOINT_FOLDER), KeptClients(folder.path / CLIENTS_FOLDER)
         resumable = ResumableStrategy(strategy, checkpoint, every=config.checkpoint_every)
         recorder = RunRecorder(folder, progress)
         recorder.restore(folder.keep_rounds(resumable.finished_rounds))
@@ -143,7 +144,7 @@ def main(grid: Grid, context: Context) -> None:
                 proxy=teaching.proxy or teaching.make_proxy(model.shared_weights()),
                 validation=held_out.validation,
                 test=test,
-                folder=folder.path / "student",
+                folder=folder.path / STUDENT_FOLDER,
                 run={key: so_far[key] for key in RUN_FACTS if key in so_far},
                 note=note,
             )

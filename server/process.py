@@ -19,6 +19,7 @@ from fedcomp.files import try_lock, write_json
 from fedcomp.reporting import Progress, RoundRow
 from fedcomp.reporting.logs import LogSettings
 from fedcomp.reporting.tail import RowTail
+from fedcomp.run_files import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE
 from fedcomp.simulation.experiment import is_finished
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> di
     with _only_server(settings.state):
         if not is_finished(folder):
             _serve(_begun(config, settings), settings, progress)
-        return json.loads((folder / "summary.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        return json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
 def _serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> None:
@@ -120,7 +121,7 @@ def _watch(
     Raises:
         RunError: The run failed, or the SuperLink ended.
     """
-    tail = RowTail(settings.run_folder / "metrics.jsonl")
+    tail = RowTail(settings.run_folder / METRICS_FILE)
     if earlier := tail.read()[1]:
         progress.restore([RoundRow.of(row) for row in earlier])
     asked = time.monotonic()
@@ -155,10 +156,10 @@ def _let_in(registrar: Registrar | None, progress: Progress) -> None:
 def _add_traffic(folder: Path, superlink: SuperLink) -> None:
     """Add to a run's summary what Flower counted, over all runs of its own that it took: an independent witness."""
     runs = superlink.runs()
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
     summary["wire_uplink_bytes"] = sum(run.bytes_in for run in runs)
     summary["wire_downlink_bytes"] = sum(run.bytes_out for run in runs)
-    write_json(folder / "summary.json", summary)
+    write_json(folder / SUMMARY_FILE, summary)
 
 
 def _metrics(superlink: SuperLink, settings: ServerSettings) -> contextlib.AbstractContextManager[Any]:
@@ -176,7 +177,7 @@ def _begun(config: RunConfig, settings: ServerSettings) -> RunConfig:
         UsageError: There is a run, and nobody said that it shall go on.
     """
     folder = settings.run_folder.absolute()
-    has_begun = (folder / "config.toml").is_file()
+    has_begun = (folder / CONFIG_FILE).is_file()
     if has_begun and not settings.resume:
         raise UsageError(f"{folder} holds a run that is not finished: go on with it with --resume, or choose --state")
     if folder.exists() and not has_begun:
@@ -191,7 +192,7 @@ def _wait_for_ghosts(folder: Path) -> None:
     Raises:
         RunError: One does not end.
     """
-    metrics = folder / "metrics.jsonl"
+    metrics = folder / METRICS_FILE
     deadline = time.monotonic() + _SECONDS_FOR_A_GHOST
     while metrics.is_file():
         with metrics.open("a") as file:

@@ -21,6 +21,7 @@ from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.models import get_weights
 from fedcomp.reporting import RunFolder, RunHistory, mean_and_spread, update_rows
+from fedcomp.run_files import METRICS_FILE, SUMMARY_FILE
 from fedcomp.simulation.grid_of_runs import GridOfRuns
 from fedcomp.training import evaluate
 from server.measuring import global_model
@@ -139,7 +140,7 @@ def run_one(
         overrides.append(f"model={earlier.prefix}{grid.folder(earlier.config, _PRETRAINING, seed).resolve()}")
     if method != LABELS_ONLY:
         grid.run(config, _folder_name(grid, table, method), seed, overrides, num_workers=num_workers)
-    elif not (folder / "summary.json").is_file():
+    elif not (folder / SUMMARY_FILE).is_file():
         own = [f"seed={seed}", f"name={method}", f"out-dir={folder}"]
         train_on_labels_only(RunConfig.from_toml(_CONFIGS / f"{config}.toml", [*own, *overrides]))
 
@@ -211,7 +212,7 @@ def _earlier(config: RunConfig) -> _Earlier | None:
 
 def _pseudo_labels(folder: Path) -> dict[str, float]:
     """Return coverage and accuracy of a run's pseudo-labels, where it had any."""
-    if not (folder / "metrics.jsonl").stat().st_size:
+    if not (folder / METRICS_FILE).stat().st_size:
         return {}
     last = RunHistory.read(folder).rows[-10:]
     measured = {key: [row[key] for row in last if key in row] for key in ("pseudo_coverage", "pseudo_accuracy")}

@@ -16,6 +16,7 @@ from fedcomp.config.contradictions import contradictions
 from fedcomp.config.vocabulary import AUTO, NO_CODEC, PRETRAINING, RESOLVED_KEYS, STUDENT_BITS
 from fedcomp.errors import CodecSpecError, ConfigError, UsageError
 from fedcomp.network import check_availability, parse_mix
+from fedcomp.run_files import CONFIG_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -419,9 +420,9 @@ class RunConfig(BaseModel):
         Raises:
             ConfigError: The folder holds no run, or one that was configured otherwise.
         """
-        path = Path(self.out_dir) / "config.toml"
+        path = Path(self.out_dir) / CONFIG_FILE
         if not path.is_file():
-            raise ConfigError(f"{self.out_dir} can not be resumed: it is no run's folder, it has no config.toml")
+            raise ConfigError(f"{self.out_dir} can not be resumed: it is no run's folder, it has no {CONFIG_FILE}")
         asked, begun = self.to_mapping(), type(self).from_toml(path).to_mapping()
         own = {key: asked[key] for key in _RESUME_KEYS}
         other = [

@@ -13,6 +13,7 @@ from fedcomp.errors import ConfigError
 from fedcomp.files import read_tensors
 from fedcomp.models.backbone import BackboneClassifier, split_backbone
 from fedcomp.models.weights import set_weights
+from fedcomp.run_files import CONFIG_FILE, MODEL_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,18 +59,18 @@ def _build(
     learned = {
         # A Sequential's backbone has no prefix, a pretrained one or that of a BackboneClassifier has.
         name.removeprefix("backbone."): values
-        for name, values in read_tensors(folder / "model.safetensors").items()
+        for name, values in read_tensors(folder / MODEL_FILE).items()
     }
     set_weights(backbone, {name: learned[name] for name in backbone.state_dict() if name in learned})
     return BackboneClassifier(backbone, nn.Linear(head.in_features, num_classes))
 
 
 def _model_of(folder: Path) -> str:
-    for name in ("config.toml", "model.safetensors"):
+    for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
             raise ConfigError(f"model {_PREFIX}{folder}: that is not the folder of a finished run, it has no {name}")
     try:
-        model = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))["model"]
+        model = tomllib.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model"]
     except (ValueError, KeyError, RecursionError) as error:
-        raise ConfigError(f"{folder / 'config.toml'}: {error!r}, expected a run's configuration") from None
+        raise ConfigError(f"{folder / CONFIG_FILE}: {error!r}, expected a run's configuration") from None
     return str(model)

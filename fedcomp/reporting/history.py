@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fedcomp.errors import DataError
+from fedcomp.run_files import METRICS_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class RunHistory:
         Raises:
             DataError: It has no rounds, or a row is damaged.
         """
-        path = Path(folder) / "metrics.jsonl"
+        path = Path(folder) / METRICS_FILE
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:

@@ -19,12 +19,13 @@ from fedcomp.reporting.curves import draw_curves
 from fedcomp.reporting.formatting import format_bytes, format_share
 from fedcomp.reporting.history import RunHistory
 from fedcomp.reporting.table import comparison_rows
+from fedcomp.run_files import CARD_FILE, CONFIG_FILE, STUDENT_FOLDER, SUMMARY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
-_JSON_FILES = ("summary.json", "student/card.json")
+_JSON_FILES = (SUMMARY_FILE, f"{STUDENT_FOLDER}/{CARD_FILE}")
 _REFUSED = "rejected_"
 _MOST_COMPLAINTS = 20
 
@@ -54,7 +55,7 @@ class ReportedRun:
             DataError: It has no rounds, or a file is damaged.
         """
         try:
-            config = tomllib.loads(_read(folder / "config.toml"))
+            config = tomllib.loads(_read(folder / CONFIG_FILE))
             summary, student = (json.loads(_read(folder / name) or "{}") for name in _JSON_FILES)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{folder} is no run's folder, or a damaged one: {error}") from None

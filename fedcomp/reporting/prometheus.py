@@ -24,6 +24,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from fedcomp.address import Address
 from fedcomp.errors import UsageError
 from fedcomp.reporting.tail import RowTail
+from fedcomp.run_files import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -93,7 +94,7 @@ class _RunFigures:
     """What a run's folder says, summed up; a collector of Prometheus's client."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._tail = folder, RowTail(folder / "metrics.jsonl")
+        self._folder, self._tail = folder, RowTail(folder / METRICS_FILE)
         self._lock = threading.Lock()
         self._forget()
 
@@ -150,18 +151,18 @@ class _RunFigures:
 
     def _last_written(self) -> float | None:
         """Return when a row was last written; that is when a round was last finished, in seconds since 1970."""
-        return (self._folder / "metrics.jsonl").stat().st_mtime if self._rounds else None
+        return (self._folder / METRICS_FILE).stat().st_mtime if self._rounds else None
 
     def _requested_rounds(self) -> int | None:
         try:
-            config = tomllib.loads((self._folder / "config.toml").read_text(encoding="utf-8"))
+            config = tomllib.loads((self._folder / CONFIG_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None  # the run has not begun
         rounds = config.get("num-server-rounds")
         return rounds if isinstance(rounds, int) else None
 
     def _is_finished(self) -> bool:
-        return (self._folder / "summary.json").exists()
+        return (self._folder / SUMMARY_FILE).exists()
 
 
 class _Application:

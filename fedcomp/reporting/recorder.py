@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedcomp.reporting.progress import RoundRow
 from fedcomp.reporting.system import peak_rss_bytes, versions
+from fedcomp.run_files import METRICS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,4 +137,4 @@ class RunRecorder:
             if self._notes <= _MAX_NOTES:
                 self._progress.note(f"round {traffic.round}: {complaint}")
             if self._notes == _MAX_NOTES:
-                self._progress.note("what else goes wrong is in metrics.jsonl only")
+                self._progress.note(f"what else goes wrong is in {METRICS_FILE} only")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from fedcomp.errors import CheckpointError, UsageError
 from fedcomp.files import asked_to_write, pack_tensors, try_lock, write_atomically
 from fedcomp.reporting.events import EventWriter
+from fedcomp.run_files import CONFIG_FILE, EVENTS_FOLDER, METRICS_FILE, MODEL_FILE, SUMMARY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,9 +35,9 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._metrics = (path / "metrics.jsonl").open("a+", encoding="utf-8")
+        self._metrics = (path / METRICS_FILE).open("a+", encoding="utf-8")
         _lock(self._metrics, path)
-        self._events = EventWriter(path / "events")
+        self._events = EventWriter(path / EVENTS_FOLDER)
 
     @classmethod
     def create(cls, path: str, name: str) -> Self:
@@ -71,7 +72,7 @@ class RunFolder:
 
     def write_config(self, text: str) -> None:
         """Write the resolved configuration, TOML."""
-        write_atomically(self.path / "config.toml", text.encode())
+        write_atomically(self.path / CONFIG_FILE, text.encode())
 
     def keep_rounds(self, number: int) -> list[dict[str, Any]]:
         """Cut rows and events back to those of the first rounds, and return the rows.
@@ -101,11 +102,11 @@ class RunFolder:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write the run's outcome; what was not measured, or is not finite, is absent."""
         text = json.dumps(_measured(summary), indent=2, allow_nan=False)
-        write_atomically(self.path / "summary.json", (text + "\n").encode())
+        write_atomically(self.path / SUMMARY_FILE, (text + "\n").encode())
 
     def save_model(self, weights: Model) -> None:
         """Write the final global model."""
-        write_atomically(self.path / "model.safetensors", pack_tensors(weights))
+        write_atomically(self.path / MODEL_FILE, pack_tensors(weights))
 
     def _read_row(self, server_round: int) -> dict[str, Any]:
         line = self._metrics.readline()
@@ -116,11 +117,11 @@ class RunFolder:
         except (ValueError, TypeError, KeyError):
             pass
         found = f"line {server_round} is {line[:40]!r}, expected the row of round {server_round}"
-        raise CheckpointError(f"{self.path / 'metrics.jsonl'}: {found}")
+        raise CheckpointError(f"{self.path / METRICS_FILE}: {found}")
 
 
 def _is_unfinished(folder: Path) -> bool:
-    return (folder / "config.toml").is_file() and not (folder / "summary.json").exists()
+    return (folder / CONFIG_FILE).is_file() and not (folder / SUMMARY_FILE).exists()
 
 
 def _lock(file: TextIO, path: Path) -> None:

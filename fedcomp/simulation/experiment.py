@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fedcomp.config import NO_CODEC, RunConfig
 from fedcomp.errors import UsageError
 from fedcomp.flower import CheckpointFolder
+from fedcomp.run_files import BASELINE_FOLDER, CHECKPOINT_FOLDER, CONFIG_FILE, SUMMARY_FILE
 from fedcomp.simulation.configured_network import configured_network
 from fedcomp.simulation.run import flower_log_level, run_app
 
@@ -71,21 +72,21 @@ def resume(folder: Path, *, num_workers: int | None = None) -> dict[str, Any]:
     """
     if is_finished(folder):
         return _read_summary(folder)
-    if not (folder / "config.toml").is_file():
-        raise UsageError(f"{folder} is no run's folder: it has no config.toml")
-    begun = RunConfig.from_toml(folder / "config.toml")
+    if not (folder / CONFIG_FILE).is_file():
+        raise UsageError(f"{folder} is no run's folder: it has no {CONFIG_FILE}")
+    begun = RunConfig.from_toml(folder / CONFIG_FILE)
     config = RunConfig.from_mapping(begun.to_mapping() | {"out-dir": str(folder), "resume": True})
     return simulate(config, num_workers=num_workers)
 
 
 def is_finished(folder: Path) -> bool:
     """Tell whether a run has come to its end."""
-    return (folder / "summary.json").is_file()
+    return (folder / SUMMARY_FILE).is_file()
 
 
 def last_checkpoint_round(folder: Path) -> int | None:
     """Return the round after which a run that has not come to its end would go on; None if it would begin anew."""
-    checkpoint = CheckpointFolder(folder / "checkpoint").last()
+    checkpoint = CheckpointFolder(folder / CHECKPOINT_FOLDER).last()
     return checkpoint.server_round if checkpoint else None
 
 
@@ -104,20 +105,20 @@ def run_baseline(
     Returns:
         The contents of the baseline's ``summary.json``.
     """
-    out_dir = folder / "baseline"
-    if (out_dir / "config.toml").is_file():
+    out_dir = folder / BASELINE_FOLDER
+    if (out_dir / CONFIG_FILE).is_file():
         return resume(out_dir, num_workers=num_workers)
     plain = {"codec": NO_CODEC, "downlink": NO_CODEC, "frame-keys": "", "teacher": "none"}
     no_budgets = dict.fromkeys(
         ("uplink-budget-bytes", "target-ratio", "downlink-budget-bytes", "downlink-target-ratio"), 0
     )
     changes = plain | no_budgets | {"out-dir": str(out_dir)}
-    config = RunConfig.from_toml(folder / "config.toml")
+    config = RunConfig.from_toml(folder / CONFIG_FILE)
     return run(RunConfig.from_mapping(config.to_mapping() | changes), num_workers=num_workers)
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    summary: dict[str, Any] = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
     return summary
 
 

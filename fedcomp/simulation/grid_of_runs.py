@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.config import RunConfig
+from fedcomp.run_files import CONFIG_FILE, SUMMARY_FILE
 from fedcomp.simulation.experiment import is_finished, resume, simulate
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class GridOfRuns:
             num_workers: See `LocalGrid`.
         """
         folder = self.folder(config, method, seed)
-        if (folder / "config.toml").is_file():
+        if (folder / CONFIG_FILE).is_file():
             return resume(folder, num_workers=num_workers)
         own = [f"seed={seed}", f"name={method}", f"out-dir={folder}"]
         return simulate(self.config(config, [*own, *overrides]), num_workers=num_workers)
@@ -58,4 +59,4 @@ class GridOfRuns:
         """Yield folder and summary of each finished run, by seed."""
         for folder in sorted((self.out / config / method).glob("*")):
             if is_finished(folder):
-                yield folder, json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+                yield folder, json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))

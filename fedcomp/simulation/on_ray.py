@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.errors import UsageError
+from fedcomp.run_files import SUMMARY_FILE
 from fedcomp.simulation.app_folder import override_run_config
 from fedcomp.simulation.configured_network import configured_network
 from fedcomp.simulation.experiment import import_apps
@@ -47,7 +48,7 @@ def simulate_on_ray(
     config = config.with_absolute_paths()
     with _superlink(config.num_clients, num_workers, ray_address) as superlink:
         superlink.run(folder, config.to_mapping())
-    summary: dict[str, Any] = json.loads((Path(config.out_dir) / "summary.json").read_text(encoding="utf-8"))
+    summary: dict[str, Any] = json.loads((Path(config.out_dir) / SUMMARY_FILE).read_text(encoding="utf-8"))
     return summary
 
 

@@ -1,9 +1,10 @@
 """The student: what leaves the system."""
 
-from fedcomp.student.card import CARD_FILE, StudentCard, Variant
+from fedcomp.run_files import CARD_FILE, CLIENTS_FOLDER
+from fedcomp.student.card import StudentCard, Variant
 from fedcomp.student.channels import prune_channels
 from fedcomp.student.export import export_onnx, fold_batch_norm
-from fedcomp.student.finished_run import CLIENTS_FOLDER, FinishedRun
+from fedcomp.student.finished_run import FinishedRun
 from fedcomp.student.from_run import RUN_FACTS, student_from_run
 from fedcomp.student.layer_bits import layer_bits, layer_names
 from fedcomp.student.magnitude import cubic_sparsity, prune_smallest, prune_weights, sparsity

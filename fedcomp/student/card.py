@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.files import write_atomically, write_json
+from fedcomp.run_files import CARD_FILE, README_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from fedcomp.student.runtime import Latency, Parity
-
-CARD_FILE, README_FILE = "card.json", "README.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

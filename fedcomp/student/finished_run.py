@@ -16,6 +16,7 @@ from fedcomp.distillation import EnsembleTeacher, GlobalTeacher, features, proxy
 from fedcomp.errors import DataError, UsageError
 from fedcomp.files import read_tensors
 from fedcomp.models import ModelParts, build_model, get_weights, set_weights
+from fedcomp.run_files import CLIENTS_FOLDER, CONFIG_FILE, MODEL_FILE, SUMMARY_FILE
 from fedcomp.student.make import Lesson
 from fedcomp.types import subtract_models
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from fedcomp.data import HeldOut, ImageDataset
     from fedcomp.distillation import Teacher
     from fedcomp.types import Model, ModelDelta
-
-CLIENTS_FOLDER = "clients"
-"""Of a run's folder: where `keep-clients` keeps them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +64,14 @@ class FinishedRun:
             DataError: The model is damaged, or the data set is not what it was.
         """
         summary = _read_summary(folder)
-        begun = RunConfig.from_toml(folder / "config.toml").to_mapping()
+        begun = RunConfig.from_toml(folder / CONFIG_FILE).to_mapping()
         config = RunConfig.from_mapping({**begun, **(changes or {})})
         if config.pretraining:
             raise UsageError(f"{folder}: {config.objective} trained no classifier; go on with model=run:{folder}")
         train, test = load_dataset(config.dataset, config.data_dir)
         held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
         run = cls(folder, config, summary, _build(config, config.model, test), held_out, test)
-        set_weights(run.model, read_tensors(folder / "model.safetensors"))
+        set_weights(run.model, read_tensors(folder / MODEL_FILE))
         return run
 
     def build(self, name: str) -> nn.Module:
@@ -133,13 +131,13 @@ def _build(config: RunConfig, name: str, images: ImageDataset) -> nn.Module:
 
 
 def _read_summary(run: Path) -> dict[str, Any]:
-    missing = [name for name in ("config.toml", "model.safetensors", "summary.json") if not (run / name).is_file()]
+    missing = [name for name in (CONFIG_FILE, MODEL_FILE, SUMMARY_FILE) if not (run / name).is_file()]
     if missing:
         raise UsageError(f"{run} is not the folder of a finished run: it has no {', '.join(missing)}")
     try:
-        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        summary = json.loads((run / SUMMARY_FILE).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{run / 'summary.json'}: {error}") from None
+        raise DataError(f"{run / SUMMARY_FILE}: {error}") from None
     if not isinstance(summary, dict):
-        raise DataError(f"{run / 'summary.json'} is a {type(summary).__name__}, expected an object")
+        raise DataError(f"{run / SUMMARY_FILE} is a {type(summary).__name__}, expected an object")
     return summary

@@ -10,7 +10,7 @@ import numpy as np
 from fedcomp.errors import DataError
 from fedcomp.files import pack_tensors, read_tensors, write_atomically
 from fedcomp.models import get_weights, narrow_to, set_weights
-from fedcomp.student.card import CARD_FILE
+from fedcomp.run_files import CARD_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

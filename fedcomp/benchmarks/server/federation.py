@@ -16,6 +16,7 @@ import numpy as np
 from fedcomp.data import load_dataset
 from fedcomp.deployment.processes import free_ports, running
 from fedcomp.errors import RunError
+from fedcomp.run_files import METRICS_FILE, SUMMARY_FILE
 
 if TYPE_CHECKING:
     import subprocess
@@ -72,11 +73,11 @@ class Federation:
     @property
     def summary(self) -> dict[str, Any]:
         """The contents of ``summary.json``; the run must be finished."""
-        return json.loads((self.run_folder / "summary.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        return json.loads((self.run_folder / SUMMARY_FILE).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of all rounds that are finished."""
-        path = self.run_folder / "metrics.jsonl"
+        path = self.run_folder / METRICS_FILE
         if not path.is_file():
             return []
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -84,7 +85,7 @@ class Federation:
 
     def num_rounds(self) -> int:
         """Return the number of rows."""
-        path = self.run_folder / "metrics.jsonl"
+        path = self.run_folder / METRICS_FILE
         return path.read_bytes().count(b"\n") if path.is_file() else 0
 
     def start_server(self, *options: object) -> subprocess.Popen[bytes]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedcomp.benchmarks.server.federation import Federation
 from fedcomp.errors import RunError
+from fedcomp.run_files import MODEL_FILE
 
 if TYPE_CHECKING:
     import subprocess
@@ -120,7 +121,7 @@ def _run(
         rounds = [row["round"] for row in federation.rows()]
         if rounds != sorted(set(rounds)):
             raise RunError(f"a round is in the books twice: {rounds}")
-        model = (federation.run_folder / "model.safetensors").read_bytes()
+        model = (federation.run_folder / MODEL_FILE).read_bytes()
         return federation.summary, model, (len(rounds), time.monotonic() - started)
 
 
