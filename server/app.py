@@ -74,7 +74,8 @@ def main(grid: Grid, context: Context) -> None:
     def note(text: str) -> None:
         progress.note(text)
 
-    refine = in_turn(teaching.fuse if config.fusion_every else None, Refinement.of(config, model, held_out, note))
+    refinement = Refinement.of(config, model, held_out)
+    refine = in_turn(teaching.fuse if config.fusion_every else None, refinement)
     rounds: list[RoundTraffic] = []
 
     def take(server_round: int, update: AcceptedUpdate) -> None:
@@ -111,7 +112,7 @@ def main(grid: Grid, context: Context) -> None:
             streaming(
                 grid, deadline=config.real_deadline, max_reply_bytes=strategy.max_reply_bytes(to_array_record(initial))
             ),
-            to_array_record(refine(0, initial) if refine and is_new else initial),
+            to_array_record(refinement(0, initial, note) if refinement and is_new else initial),
             num_rounds=config.num_server_rounds,
             timeout=config.round_seconds,
             train_config=ConfigRecord({**config.resolved(), **data_facts(train), FROZEN_KEY: model.frozen_fingerprint}),

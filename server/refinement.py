@@ -42,17 +42,10 @@ class Refinement:
         config: The run.
         model: Of the run's architecture; left as it is.
         held_out: The server's images.
-        note: Is told how far a warm-up is.
     """
 
-    def __init__(
-        self,
-        config: RunConfig,
-        model: PartialModel,
-        held_out: HeldOut,
-        note: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        self._config, self._model, self._note = config, model.copy(), note
+    def __init__(self, config: RunConfig, model: PartialModel, held_out: HeldOut) -> None:
+        self._config, self._model = config, model.copy()
         labelled = held_out.labelled
         self._data = label_all(labelled)
         self._measured_on = held_out.proxy if len(held_out.proxy) >= 2 else labelled
@@ -60,23 +53,23 @@ class Refinement:
         self._objective = make_objective(settings, image_views(config, labelled.flip_ok), labelled.num_classes)
 
     @classmethod
-    def of(
-        cls,
-        config: RunConfig,
-        model: PartialModel,
-        held_out: HeldOut,
-        note: Callable[[str], None] = lambda _: None,
-    ) -> Refinement | None:
+    def of(cls, config: RunConfig, model: PartialModel, held_out: HeldOut) -> Refinement | None:
         """Return the refinement that a configuration asks for, None if it asks for none."""
         asked = config.fine_tune_epochs or config.prune_ratio or config.static_batch_norm
-        return cls(config, model, held_out, note) if asked else None
+        return cls(config, model, held_out) if asked else None
 
-    def __call__(self, server_round: int, weights: Model) -> Model:
-        """Return the refined model; round 0 is before the first one."""
+    def __call__(self, server_round: int, weights: Model, note: Callable[[str], None] = lambda _: None) -> Model:
+        """Return the refined model.
+
+        Args:
+            server_round: 0 is before the first one.
+            weights: The model.
+            note: Is told how far a warm-up is.
+        """
         self._model.set_shared(weights)
         module = self._model.module
         if server_round == 0 and self._config.warm_up_epochs:
-            self._warm_up()
+            self._warm_up(note)
         elif self._config.fine_tune_epochs:
             rate = self._config.fine_tune_learning_rate * self._config.rate_factor(max(1, server_round))
             self._train(self._config.fine_tune_epochs, rate, server_round)
@@ -86,14 +79,14 @@ class Refinement:
             measure_statistics(module, to_images(self._measured_on.images).to(self._config.device))
         return self._model.shared_weights()
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, note: Callable[[str], None]) -> None:
         """Train on the labels along one cosine; each epoch is a training of its own, with new momentum."""
         epochs = self._config.warm_up_epochs
         for epoch in range(epochs):
             rate = self._config.warm_up_learning_rate * cosine_factor(epoch / epochs)
             loss = self._train(1, rate, 0, epoch)
             if (10 * (epoch + 1)) // epochs > (10 * epoch) // epochs:
-                self._note(f"server's labels: {epoch + 1} of {epochs} epochs, loss {loss:.3f}")
+                note(f"server's labels: {epoch + 1} of {epochs} epochs, loss {loss:.3f}")
 
     def _train(self, epochs: int, learning_rate: float, server_round: int, part: int = 0) -> float:
         """Train on the labels, in one of a round's parts; return the mean loss."""

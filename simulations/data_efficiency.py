@@ -110,12 +110,12 @@ def train_on_labels_only(config: RunConfig) -> None:
     train, test = load_dataset(config.dataset, config.data_dir)
     held_out = hold_out(train, **config.held_out_sizes, seed=config.seed)
     model = global_model(config, train)
-    refine = Refinement(config, model, held_out, print)
+    refine = Refinement(config, model, held_out)
     weights: Model = model.shared_weights()
     measured_on = held_out.validation if config.evaluate_on == "validation" else test
     accuracies = []
     for server_round in range(config.num_server_rounds + 1):
-        weights = refine(server_round, weights)
+        weights = refine(server_round, weights, print)
         if server_round > config.num_server_rounds - 10:
             model.set_shared(weights)
             accuracies.append(evaluate(model.module, measured_on).accuracy)

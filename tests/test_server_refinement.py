@@ -17,11 +17,11 @@ def digits():
     return load_dataset("digits")
 
 
-def refinement(digits, settings, model="perceptron", **options):
+def refinement(digits, settings, model="perceptron"):
     config = RunConfig.from_mapping({"model": model, **settings})
     held_out = hold_out(digits[0], validation_size=100, proxy_size=300, server_labels=config.server_labels, seed=0)
     whole = PartialModel.build(model, image_shape=(1, 8, 8), num_classes=10, seed=0)
-    return Refinement.of(config, whole, held_out, **options), whole.module
+    return Refinement.of(config, whole, held_out), whole.module
 
 
 def test_it_learns_and_is_a_function_of_its_arguments(digits):
@@ -41,15 +41,15 @@ def test_a_warm_up_is_of_round_zero_alone_and_learns_more(digits):
     plain, _ = refinement(digits, LABELS)
     notes = []
     settings = LABELS | {"warm-up-epochs": 200, "warm-up-learning-rate": 0.1}
-    warm, module = refinement(digits, settings, note=notes.append)
+    warm, module = refinement(digits, settings)
     start = get_weights(module)
     assert all((plain(1, start)[name] == warm(1, start)[name]).all() for name in start)
 
-    def accuracy(refine):
-        set_weights(module, refine(0, start))
+    def accuracy(refined):
+        set_weights(module, refined)
         return evaluate(module, digits[1]).accuracy
 
-    assert accuracy(warm) > accuracy(plain)
+    assert accuracy(warm(0, start, notes.append)) > accuracy(plain(0, start))
     assert [note.split(", loss")[0] for note in notes] == [
         f"server's labels: {n} of 200 epochs" for n in range(20, 201, 20)
     ]
