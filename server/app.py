@@ -86,10 +86,7 @@ def main(grid: Grid, context: Context) -> None:
             kept.add(update.reply.metadata.src_node_id, update.client_model())
 
     def finish_round(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-        metrics = dict[str, float]()
-        if is_evaluated(config, server_round):
-            model.set_shared(to_model(arrays))
-            metrics = measure()
+        metrics = measure(server_round, to_model(arrays))
         if rounds:  # Flower calls this once before the first round
             recorder.record(rounds.pop(), metrics | personal.take() | pseudo_labels.take())
         elif is_new and config.fine_tune_epochs and "accuracy" in metrics:
@@ -165,13 +162,3 @@ def open_folder(config: RunConfig) -> RunFolder:
     folder = RunFolder.create(config.out_dir, config.name)
     folder.write_config(config.to_toml())
     return folder
-
-
-def is_evaluated(config: RunConfig, server_round: int) -> bool:
-    """Tell whether the global model is measured after this round; it always is after the last ten.
-
-    Where layers are local there is no global model to measure: clients measure their own.
-    """
-    if config.local_layers:
-        return False
-    return server_round % config.evaluate_every == 0 or server_round > config.num_server_rounds - 10

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from fedcomp.config import RunConfig
     from fedcomp.data import ImageDataset
+    from fedcomp.types import Model
 
+_LAST_ROUNDS = 10
 _PROBE_PENALTY = 1.0
 _PROBE_STEPS = 500
 
@@ -37,21 +39,43 @@ def global_model(config: RunConfig, data: ImageDataset) -> PartialModel:
 
 def measurement(
     config: RunConfig, model: PartialModel, labelled: ImageDataset, test: ImageDataset
-) -> Callable[[], dict[str, float]]:
-    """Return what measures the global model as it then is.
+) -> Callable[[int, Model], dict[str, float]]:
+    """Return what measures a round's global model: by name, and nothing after a round that is not to be measured.
 
     Args:
         config: Of the run.
-        model: Whose weights change.
+        model: Takes on the weights that are measured.
         labelled: The server's own labelled images; may be empty.
         test: What is measured on.
     """
+    measures = _measures(config, model, labelled, test)
+
+    def measure(server_round: int, weights: Model) -> dict[str, float]:
+        if not is_measured(config, server_round):
+            return {}
+        model.set_shared(weights)
+        return {name: value for each in measures for name, value in each().items()}
+
+    return measure
+
+
+def is_measured(config: RunConfig, server_round: int) -> bool:
+    """Tell whether the global model is measured after this round; it always is after the last ten.
+
+    Where layers are local there is no global model to measure: clients measure their own.
+    """
+    if config.local_layers:
+        return False
+    return server_round % config.evaluate_every == 0 or server_round > config.num_server_rounds - _LAST_ROUNDS
+
+
+def _measures(
+    config: RunConfig, model: PartialModel, labelled: ImageDataset, test: ImageDataset
+) -> list[Callable[[], dict[str, float]]]:
     if not config.pretraining:
-        return Accuracy(model, test).measure
+        return [Accuracy(model, test).measure]
     measures = [LinearProbe(model, labelled, test).measure] if config.server_labels else []
-    if config.pretraining == "rotation":
-        measures.append(TurnAccuracy(model, test).measure)
-    return lambda: {name: value for measure in measures for name, value in measure().items()}
+    return [*measures, TurnAccuracy(model, test).measure] if config.pretraining == "rotation" else measures
 
 
 class Accuracy:

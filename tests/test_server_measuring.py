@@ -5,7 +5,7 @@ import pytest
 from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.training import predict_logits
-from server.measuring import LinearProbe, global_model
+from server.measuring import LinearProbe, global_model, is_measured
 
 
 @pytest.fixture
@@ -31,6 +31,15 @@ def test_a_probe_leaves_out_what_it_can_not_measure(probe, bias, monkeypatch):
     assert probe.measure() == {}
     spoil(monkeypatch, lambda features: features + bias if len(features) > 50 else features)  # of the test images alone
     assert probe.measure().keys() == {"feature_spread"}
+
+
+def test_few_rounds_are_measured_and_always_the_last_ten():
+    def measured(**changes):
+        config = RunConfig.from_mapping({"num-server-rounds": 30, "evaluate-every": 8}).model_copy(update=changes)
+        return [server_round for server_round in range(31) if is_measured(config, server_round)]
+
+    assert measured() == [0, 8, 16, *range(21, 31)]
+    assert measured(local_layers="5.*") == []  # there is no global model
 
 
 def spoil(monkeypatch, change):
