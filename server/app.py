@@ -27,7 +27,6 @@ from fedcomp.models import build_model, get_weights
 from fedcomp.reporting import Progress, RunFolder, RunRecorder, format_share
 from fedcomp.reporting.logs import LogSettings, configure_logging
 from fedcomp.run_files import CHECKPOINT_FOLDER, CLIENTS_FOLDER, STUDENT_FOLDER
-from fedcomp.student import RUN_FACTS
 from fedcomp.training import resolve_compute
 from server.arrivals import wait_for_clients
 from server.measuring import global_model, measurement
@@ -131,21 +130,17 @@ def main(grid: Grid, context: Context) -> None:
             "personal_accuracy": personal.last,
             "num_sent_parameters": sum(values.size for values in initial.values()),
         }
-        student = {}
-        if config.teacher != "none":
-            so_far = recorder.summary(facts)
-            student = make_student(
-                config,
-                build=build,
-                global_model=model.module,
-                ensemble=teaching.ensemble if config.teacher == "ensemble" else None,
-                proxy=teaching.proxy or teaching.make_proxy(model.shared_weights()),
-                validation=held_out.validation,
-                test=test,
-                folder=folder.path / STUDENT_FOLDER,
-                run={key: so_far[key] for key in RUN_FACTS if key in so_far},
-                note=note,
-            )
+        student = make_student(
+            config,
+            build=build,
+            model=model,
+            teaching=teaching,
+            validation=held_out.validation,
+            test=test,
+            folder=folder.path / STUDENT_FOLDER,
+            summary=recorder.summary(facts),
+            note=note,
+        )
         folder.write_summary(recorder.summary(facts | student))
         checkpoint.remove()
 

@@ -10,6 +10,7 @@ from fedcomp.errors import UsageError
 from fedcomp.files import write_json
 from fedcomp.student import (
     CARD_FILE,
+    RUN_FACTS,
     Lesson,
     StudentSettings,
     export_student,
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
     from fedcomp.config import RunConfig
     from fedcomp.data import ImageDataset
-    from fedcomp.distillation import EnsembleTeacher, Teacher
+    from fedcomp.distillation import Teacher
+    from fedcomp.models import PartialModel
+    from server.teaching import Teaching
 
 
 def check_student(config: RunConfig, build: Callable[[str], nn.Module]) -> None:
@@ -46,24 +49,39 @@ def make_student(
     config: RunConfig,
     *,
     build: Callable[[str], nn.Module],
-    global_model: nn.Module,
-    ensemble: EnsembleTeacher | None,
-    proxy: ImageDataset,
+    model: PartialModel,
+    teaching: Teaching,
     validation: ImageDataset,
     test: ImageDataset,
     folder: Path,
-    run: Mapping[str, Any],
+    summary: Mapping[str, Any],
     note: Callable[[str], None],
 ) -> dict[str, Any]:
     """Distill into the configured student and save it; an ensemble of nobody gives way to the global model.
 
+    Args:
+        config: The run.
+        build: Returns a new model of an architecture, by name.
+        model: The final global model.
+        teaching: Of the run's last clients.
+        validation: For choices.
+        test: For figures.
+        folder: The student's.
+        summary: Of the run, for the model card.
+        note: Told what could not be done.
+
     Returns:
         ``student_accuracy`` on `test`, of the weights as read back from the file, and ``student_bytes``; if exported,
-        ``student_onnx_bytes``, ``student_int8_accuracy``, ``student_int8_bytes`` and ``student_p50_ms``.
+        ``student_onnx_bytes``, ``student_int8_accuracy``, ``student_int8_bytes`` and ``student_p50_ms``. Nothing where
+        no student is asked for.
     """
+    if config.teacher == "none":
+        return {}
+    proxy = teaching.proxy or teaching.make_proxy(model.shared_weights())
+    ensemble = teaching.ensemble if config.teacher == "ensemble" else None
     use_ensemble = ensemble is not None and ensemble.num_teachers > 0
-    teacher: Teacher = ensemble if use_ensemble and ensemble else GlobalTeacher(global_model, proxy)
-    hints = features(global_model, proxy.images) if config.hint_weight else None
+    teacher: Teacher = ensemble if use_ensemble and ensemble else GlobalTeacher(model.module, proxy)
+    hints = features(model.module, proxy.images) if config.hint_weight else None
     lesson = Lesson("ensemble" if use_ensemble else "global", teacher.logits(), proxy, validation, test, hints)
     settings = StudentSettings.of(config)
     student = build(config.student_model)
@@ -84,10 +102,9 @@ def make_student(
     measured = {"student_accuracy": evaluate(stored, test).accuracy, "student_bytes": num_bytes}
     if not config.student_export:
         return measured
+    facts, command = {key: summary[key] for key in RUN_FACTS if key in summary}, "the run's last step (student-export)"
     try:
-        exported = export_student(
-            student, global_model, lesson, settings, folder, run=run, command="the run's last step (student-export)"
-        )
+        exported = export_student(student, model.module, lesson, settings, folder, run=facts, command=command)
     except UsageError as error:  # the training is done and stored: what is not installed must not take it away
         note(f"student not exported: {error}")
         return measured
