@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedcomp.data import check_num_clients
+from fedcomp.data import partition_labels
 
 if TYPE_CHECKING:
     from fedcomp.config import RunConfig
@@ -12,10 +12,18 @@ if TYPE_CHECKING:
 
 
 def check_shared(config: RunConfig, held_out: HeldOut) -> None:
-    """Refuse more clients than there are images for; clients of a deployed run have their own.
+    """Make the partition that all clients will make, for what it raises; those of a deployed run have their own data.
 
     Raises:
-        ConfigError: There are more.
+        ConfigError: There are more clients than images.
+        DataError: A client would get nothing.
     """
-    if not config.deployed:
-        check_num_clients(config.num_clients, len(held_out.clients))
+    if config.deployed:
+        return
+    partition_labels(
+        held_out.clients.labels,
+        num_clients=config.num_clients,
+        scheme=config.partition,
+        alpha=config.dirichlet_alpha,
+        seed=config.seed,
+    )

@@ -181,6 +181,13 @@ def test_what_no_client_could_do_is_said_before_the_first_round(tmp_path, capsys
     assert not (tmp_path / "run").exists()
 
 
+def test_so_is_a_partition_that_can_not_be_made(tmp_path, capsys):
+    settings = ["--set", "num-clients=300", "--set", "dirichlet-alpha=0.01"]
+    assert run(["simulate", "configs/demo.toml", *settings, "--out", str(tmp_path / "run")]) == 1
+    assert "no dirichlet partition of 1037 images over 300 clients" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_places_that_can_not_be_written_are_named(delta, tmp_path, capsys):
     nowhere, frame = tmp_path / "no" / "x.fcz", tmp_path / "delta.fcz"
     assert run(["encode", str(delta), str(nowhere)]) == 2

@@ -2,7 +2,7 @@
 
 from fedcomp.data.dataset import UNLABELLED, ImageDataset
 from fedcomp.data.local import check_fits, load_local
-from fedcomp.data.partition import check_num_clients, label_divergence, partition_labels
+from fedcomp.data.partition import label_divergence, partition_labels
 from fedcomp.data.sources import load_dataset
 from fedcomp.data.splits import ClientData, HeldOut, hide_labels, hold_out, hold_out_own, label_all, split_labelled
 
@@ -12,7 +12,6 @@ __all__ = [
     "HeldOut",
     "ImageDataset",
     "check_fits",
-    "check_num_clients",
     "hide_labels",
     "hold_out",
     "hold_out_own",

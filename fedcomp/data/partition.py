@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import warnings
 from functools import partial
 from math import inf
@@ -49,14 +50,15 @@ def partition_labels(
         raise ConfigError(f"num-clients is {num_clients}, expected 1 or more")
     if not 0 < alpha < inf:
         raise ConfigError(f"dirichlet-alpha is {alpha}, expected above 0 and finite")
-    check_num_clients(num_clients, len(labels))
+    if num_clients > len(labels):
+        raise ConfigError(f"{num_clients} clients but {len(labels)} images: lower num-clients")
     partition_seed = derive_seed(seed, "partition") % 2**32
     if scheme == "iid":
         # What shuffling and IidPartitioner make, too; importing them takes two seconds, which only others are worth.
         return np.array_split(np.random.default_rng(partition_seed).permutation(len(labels)), num_clients)
-    from datasets import Dataset
-
     with _quietly():
+        from datasets import Dataset
+
         rows = Dataset.from_dict({"label": labels, "idx": np.arange(len(labels))})
         partitioner = _partitioner(scheme, rows, num_clients, alpha, partition_seed)
         try:
@@ -74,12 +76,6 @@ def partition_labels(
                 f"client {client} of {num_clients} gets no image: lower num-clients or raise dirichlet-alpha"
             )
     return parts
-
-
-def check_num_clients(num_clients: int, num_images: int) -> None:
-    """Check that there is an image for each client; raises `ConfigError`."""
-    if num_clients > num_images:
-        raise ConfigError(f"{num_clients} clients but {num_images} images: lower num-clients")
 
 
 def label_divergence(labels: NDArray, parts: Sequence[NDArray], num_classes: int) -> float:
@@ -130,8 +126,11 @@ def _partitioner(scheme: str, rows: Dataset, num_clients: int, alpha: float, see
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
+    """Keep `datasets` from showing anything, and from drawing from Python's generator when it is first imported."""
+    drawn = random.getstate()
     from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+    random.setstate(drawn)
     were_disabled = are_progress_bars_disabled()
     disable_progress_bars()
     try:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import xxhash
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import RecordDict
 from google.protobuf.message import DecodeError
 
 from fedcomp.errors import CheckpointError
 from fedcomp.files import write_atomically
 from fedcomp.flower.encoding import decode_records, encode_records
-from fedcomp.flower.order import ORDER_KEY
+from fedcomp.flower.order import ORDER_KEY, CompressionOrder
+from fedcomp.flower.order_record import read_order
 from fedcomp.parcel import join_parcel, split_parcel
 
 if TYPE_CHECKING:
@@ -59,16 +60,15 @@ def keep_state_mod() -> Mod:
     """
 
     def keep(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        folder, order = context.node_config.get(STATE_DIR_KEY), message.content.get(ORDER_KEY)
-        if not folder or not isinstance(order, ConfigRecord):
+        folder = context.node_config.get(STATE_DIR_KEY)
+        if not folder or ORDER_KEY not in message.content:
             return call_next(message, context)
-        files = StateFolder(Path(str(folder)))
-        lineage, server_round = str(order["lineage"]), int(order["round"])  # type: ignore[arg-type]
+        files, order = StateFolder(Path(str(folder))), read_order(CompressionOrder, message.content[ORDER_KEY])
         with files.locked():
-            context.state = files.read(_node(context), lineage, before=server_round)
+            context.state = files.read(_node(context), order.lineage, before=order.round)
             reply = call_next(message, context)
             if not reply.has_error():
-                files.write(_node(context), lineage, server_round, context.state)
+                files.write(_node(context), order.lineage, order.round, context.state)
         # It would travel to the SuperNode and back for nothing.
         context.state = RecordDict()
         return reply

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flwr.app import Message, MessageType, RecordDict
 
 from fedcomp.codecs import CodingContext, ErrorFeedback, decode, parse_codec
-from fedcomp.errors import FrameError, UsageError
+from fedcomp.errors import FedcompError, FrameError, UsageError
 from fedcomp.flower.authentication import AssociatedData, FrameKey, digest_model, seal, size_of_seal
 from fedcomp.flower.lineage import forget_other_lineages, sign_with
 from fedcomp.flower.memory import recall, remember
@@ -70,15 +70,17 @@ def compression_mod(
     def compress(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         if ORDER_KEY not in message.content:
             return call_next(message, context)
-        order = read_order(CompressionOrder, message.content.config_records[ORDER_KEY])
+        order = read_order(CompressionOrder, message.content[ORDER_KEY])
         del message.content[ORDER_KEY]
         before = RecordDict({**context.state})
         forget_other_lineages(context.state, order.lineage)
         try:
             at_hand = receiver.receive(message, context, order)
             references = receiver.references(order.references, at_hand, message, context)
-        except FrameError as error:
+        except FedcompError as error:
             context.state = before  # a message that is refused makes nobody forget
+            if not isinstance(error, FrameError):
+                raise
             return Message(to_error(error), reply_to=message)
         reply = _compress_reply(message, context, call_next, order, references)
         sign_with(context.state, order.lineage)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fedcomp.codecs import ErrorFeedback, parse_codec
+from fedcomp.errors import UsageError
+
 ORDER_KEY = "fedcomp"
 """The record's key in a message; `compression_mod` takes the record out before the app sees the message."""
 
 NO_CODEC = "none"
 """The codec name that means: send plain float arrays. Every other check and count stays the same."""
 
+_LAST_ROUND = 2**32 - 1  # that a frame's header can name
+_LONGEST_TEXT = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class CompressionOrder:
     """How a client shall send this round's update.
+
+    Both ends make it, so both find what is out of range: the server its own flaw, the client a server's.
 
     Args:
         codec: Codec text, or `NO_CODEC`.
@@ -29,6 +37,9 @@ class CompressionOrder:
         references: Fingerprints of earlier models, which this client holds, that the frame shall be coded with.
         zeros_stay: Whether weights that are zero in the model are pruned: nothing is owed to them any more.
         is_authenticated: Whether the frame must be sealed with this client's key.
+
+    Raises:
+        UsageError: A number is out of range, a text is empty or too long, or the codec does not parse.
     """
 
     codec: str
@@ -43,3 +54,16 @@ class CompressionOrder:
     zeros_stay: bool = False
     is_authenticated: bool = False
     references: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("codec", "lineage"):
+            if not 0 < (length := len(getattr(self, name))) <= _LONGEST_TEXT:
+                raise UsageError(f"the order's {name} has {length} characters, expected 1 to {_LONGEST_TEXT}")
+        if not 1 <= self.round <= _LAST_ROUND:
+            raise UsageError(f"the order's round is {self.round}, expected 1 to {_LAST_ROUND}")
+        for name in ("acknowledged", "refused", "budget"):
+            if (number := getattr(self, name)) < 0:
+                raise UsageError(f"the order's {name} is {number}, expected 0 or more")
+        ErrorFeedback(self.residual_decay, self.momentum_correction)
+        if self.codec != NO_CODEC:
+            parse_codec(self.codec)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from flwr.app import ConfigRecord
 
 from fedcomp.errors import UsageError
+from fedcomp.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from _typeshed import DataclassInstance
 
     T = TypeVar("T", bound=DataclassInstance)
@@ -23,13 +22,31 @@ def write_order(order: DataclassInstance) -> ConfigRecord:
     return ConfigRecord({name: value for name, value in values.items() if value != []})
 
 
-def read_order(kind: type[T], record: ConfigRecord) -> T:
-    """Read an order; raises `UsageError` if the server speaks another version of it."""
-    known = {field.name for field in fields(kind)}
+def read_order(kind: type[T], record: object) -> T:
+    """Read an order, trusting nothing in it.
+
+    Raises:
+        UsageError: It is of another version or no record of its kind, or a value is of another type or out of range.
+    """
+    if not isinstance(record, ConfigRecord):
+        raise UsageError(f"the server's {kind.__name__} is a {type(record).__name__}, expected a ConfigRecord")
+    types = get_type_hints(kind)
     required = {field.name for field in fields(kind) if field.default != ()}
-    if not required <= record.keys() <= known:
-        raise UsageError(
-            f"the server's {kind.__name__} has fields {sorted(record)}, expected {sorted(known)}: other versions?"
-        )
-    values: Mapping[str, Any] = record
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    if not required <= record.keys() <= types.keys():
+        found = printable(str(sorted(record)))
+        raise UsageError(f"the server's {kind.__name__} has fields {found}, expected {sorted(types)}: other versions?")
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
+    for name, value in values.items():
+        if not _is_a(types[name], value):
+            found, expected = type(value).__name__, kind.__annotations__[name]
+            raise UsageError(f"the server's {kind.__name__} has {name} of type {found}, expected {expected}")
+    return kind(**values)
+
+
+def _is_a(expected: Any, value: object) -> bool:
+    """Tell whether a value is of a field's type; a whole number is a float as well, but True is no number."""
+    if get_origin(expected) is tuple:
+        return isinstance(value, tuple) and all(_is_a(get_args(expected)[0], each) for each in value)
+    if isinstance(value, bool):
+        return expected is bool
+    return isinstance(value, (int, float) if expected is float else expected)

@@ -74,7 +74,7 @@ class Receiver:
         """
         if MODEL_KEY not in message.content:
             return {}
-        order = read_order(ModelOrder, message.content.config_records[MODEL_KEY])
+        order = read_order(ModelOrder, message.content[MODEL_KEY])
         del message.content[MODEL_KEY]
         key, record = only_array_record(message.content)
         frame, spec = unpack_model(record, order.base)

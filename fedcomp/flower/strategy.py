@@ -30,6 +30,7 @@ from fedcomp.flower.shared_initial import SharedInitial
 from fedcomp.flower.snapshot import Snapshot
 from fedcomp.flower.streaming_grid import streaming
 from fedcomp.flower.traffic import DeadlineGrid, RoundTraffic, TimedGrid
+from fedcomp.flower.undo import remember_attributes
 from fedcomp.flower.variances import mend_variances
 from fedcomp.wire import FrameLimits
 
@@ -247,10 +248,11 @@ class CompressedStrategy(Strategy):
         arrays, metrics = None, None
         self._traffic.skipped = len(feed.senders) < self.min_replies
         if not self._traffic.skipped:
+            undo = remember_attributes(self.inner)
             with client_metrics(self.inner, feed.metrics):
                 arrays, metrics = self.inner.aggregate_train(server_round, feed.replies)
-        if arrays is not None:
-            arrays = self._finish_model(server_round, arrays)
+            if arrays is not None and (arrays := self._finish_model(server_round, arrays)) is None:
+                undo()
         if arrays is not None:
             self._acknowledged |= dict.fromkeys(feed.senders, server_round)
         self._ask_grid()
@@ -358,7 +360,6 @@ class CompressedStrategy(Strategy):
             return arrays
         self._traffic.skipped = True
         self._traffic.complain("the round's model is not finite: the round changes nothing")
-        begin_from(self.inner, to_array_record(self._base))
         return None
 
     def _is_waiting_for(self, sender: int) -> bool:

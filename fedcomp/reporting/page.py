@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
-_JSON_FILES = (SUMMARY_FILE, f"{STUDENT_FOLDER}/{CARD_FILE}")
+_CARD = f"{STUDENT_FOLDER}/{CARD_FILE}"
+_JSON_FILES = (SUMMARY_FILE, _CARD)
+_FORM_COLUMNS = {"num_bytes": format_bytes, "accuracy": format_share}
+"""What is shown of each form of a student, by its key in the card."""
 _REFUSED = "rejected_"
 _MOST_COMPLAINTS = 20
 
@@ -61,6 +64,7 @@ class ReportedRun:
             raise DataError(f"{folder} is no run's folder, or a damaged one: {error}") from None
         if not (isinstance(summary, dict) and isinstance(student, dict)):
             raise DataError(f"{folder} is no run's folder, or a damaged one: a file of {_JSON_FILES} is no object")
+        _check_forms(folder / _CARD, student.get("variants", {}))
         config = {key: value for key, value in config.items() if key not in PATH_KEYS}
         return cls(RunHistory.read(folder), summary, config, student)
 
@@ -84,10 +88,13 @@ class ReportedRun:
         return told[:_MOST_COMPLAINTS]
 
     @property
-    def student_forms(self) -> list[tuple[str, str, str]]:
-        """Name, bytes and accuracy of each form of an exported student, and of its teacher."""
+    def student_forms(self) -> list[tuple[str, ...]]:
+        """Name, bytes and accuracy of each form of an exported student, and of its teacher; a dash if not said."""
         forms = self.student.get("variants", {})
-        return [(name, format_bytes(form["num_bytes"]), format_share(form["accuracy"])) for name, form in forms.items()]
+        return [
+            (name, *(show(form[key]) if key in form else "-" for key, show in _FORM_COLUMNS.items()))
+            for name, form in forms.items()
+        ]
 
 
 def write_page(folders: Sequence[Path], out: Path) -> None:
@@ -133,6 +140,18 @@ def _curves(histories: Sequence[RunHistory]) -> str:
         draw_curves(histories, picture)
         drawn = picture.read_text(encoding="utf-8")
     return drawn[drawn.index("<svg") :]
+
+
+def _check_forms(path: Path, forms: object) -> None:
+    """Raise `DataError` unless what a card says of a student's forms can be shown."""
+    if not isinstance(forms, dict):
+        raise DataError(f"{path}: variants is {forms!r}, expected an object")
+    for name, form in forms.items():
+        if not isinstance(form, dict):
+            raise DataError(f"{path}: variants.{name} is {form!r}, expected an object")
+        for key in _FORM_COLUMNS:
+            if key in form and not isinstance(form[key], int | float):
+                raise DataError(f"{path}: variants.{name}.{key} is {form[key]!r}, expected a number")
 
 
 def _read(path: Path) -> str:

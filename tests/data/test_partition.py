@@ -1,5 +1,8 @@
 """Partitions: every image has exactly one client."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -82,6 +85,21 @@ def test_progress_bars_stay_as_the_caller_has_them():
     before = are_progress_bars_disabled()
     partition(np.arange(20) % 10, 2)
     assert are_progress_bars_disabled() == before
+
+
+@SCHEMES
+def test_nothing_is_drawn_from_the_global_generators(scheme):
+    """Flower samples clients with Python's, from which the first import of `datasets` draws: so in a new process."""
+    code = f"""
+import random
+import numpy as np
+from fedcomp.data import partition_labels
+python, numpy = random.getstate(), np.random.get_state()[1:3]
+partition_labels(np.arange(200) % 10, num_clients=10, scheme={scheme!r})
+assert random.getstate() == python
+assert (np.random.get_state()[1] == numpy[0]).all() and np.random.get_state()[2] == numpy[1]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_iid_is_what_the_library_makes():

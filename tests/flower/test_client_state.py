@@ -8,12 +8,13 @@ import struct
 import numpy as np
 import pytest
 import xxhash
-from flwr.app import ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import Context, Message, MessageType, MetricRecord, RecordDict
 
 from fedcomp.flower import keep_state_mod, to_array_record, to_model
 from fedcomp.flower.client_state import STATE_DIR_KEY, StateFolder
 from fedcomp.flower.encoding import encode_records
-from fedcomp.flower.order import ORDER_KEY
+from fedcomp.flower.order import ORDER_KEY, CompressionOrder
+from fedcomp.flower.order_record import write_order
 from fedcomp.parcel import join_parcel
 from fedcomp.simulation.identity import task_identity
 
@@ -29,7 +30,7 @@ def do_round(folder, server_round, *, lineage="one", node=NODE, fails=False):
     context = Context(
         run_id=1, node_id=node, node_config={STATE_DIR_KEY: str(folder)}, state=RecordDict(), run_config={}
     )
-    order = ConfigRecord({"lineage": lineage, "round": server_round})
+    order = CompressionOrder("thin", 0, server_round, 1.0, 0.0, acknowledged=0, refused=0, lineage=lineage)
     seen = []
 
     def app(message, context):
@@ -41,7 +42,7 @@ def do_round(folder, server_round, *, lineage="one", node=NODE, fails=False):
         return Message(RecordDict(), reply_to=message)
 
     with task_identity(run_id=1, node_id=node):
-        message = Message(RecordDict({ORDER_KEY: order}), node, MessageType.TRAIN)
+        message = Message(RecordDict({ORDER_KEY: write_order(order)}), node, MessageType.TRAIN)
         keep_state_mod()(message, context, app)
     assert not context.state
     return seen[0]

@@ -8,7 +8,7 @@ import pytest
 from fedcomp.cli import run
 from fedcomp.errors import DataError
 from fedcomp.reporting import write_page
-from fedcomp.reporting.page import differing_keys
+from fedcomp.reporting.page import ReportedRun, differing_keys
 
 LIE = "refused the update of client 7: <script>alert(1)</script>"
 
@@ -93,6 +93,32 @@ def test_a_damaged_run_is_refused_by_name(tmp_path, file, content):
     (write_run(tmp_path / "a") / file).write_text(content)
     with pytest.raises(DataError, match=str(tmp_path / "a")):
         write_page([tmp_path / "a"], tmp_path / "page.html")
+
+
+def test_what_a_students_card_does_not_say_is_a_dash(tmp_path):
+    folder = write_run(tmp_path / "a")
+    forms = {"float32": {"num_bytes": 1234}, "int8": {"accuracy": 0.5}, "teacher": {}}
+    (folder / "student" / "card.json").write_text(json.dumps({"variants": forms}))
+    expected = [("float32", "1.23 kB", "-"), ("int8", "-", "50.0%"), ("teacher", "-", "-")]
+    assert ReportedRun.read(folder).student_forms == expected
+    write_page([folder], tmp_path / "page.html")
+
+
+@pytest.mark.parametrize(
+    ("forms", "found"),
+    [
+        (3, "variants is 3, expected an object"),
+        (["int8"], r"variants is \['int8'\], expected an object"),
+        ({"int8": 3}, "variants.int8 is 3, expected an object"),
+        ({"int8": {"num_bytes": "5"}}, "variants.int8.num_bytes is '5', expected a number"),
+        ({"int8": {"accuracy": None}}, "variants.int8.accuracy is None, expected a number"),
+    ],
+)
+def test_what_it_says_wrongly_is_told_by_file_and_key(tmp_path, forms, found):
+    folder = write_run(tmp_path / "a")
+    (folder / "student" / "card.json").write_text(json.dumps({"variants": forms}))
+    with pytest.raises(DataError, match=rf"a/student/card\.json: {found}"):
+        write_page([folder], tmp_path / "page.html")
 
 
 def test_the_command_writes_into_the_first_run(tmp_path, capsys):
