@@ -67,10 +67,7 @@ _PLAIN = ("model=resnet8-gn", "frozen=")
 
 TABLES: Mapping[str, Table] = {
     "server-1000": Table("fashion-server-1000", {"thin": (), LABELS_ONLY: ()}),
-    "server-100": Table(
-        "fashion-server-100",
-        {"thin": (), LABELS_ONLY: (), "1000-labels": ("server-labels=1000", "fine-tune-epochs=5")},
-    ),
+    "server-100": Table("fashion-server-100", {"thin": (), LABELS_ONLY: ()}),
     "two-classes": Table(
         "fashion-two-classes",
         {
