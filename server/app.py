@@ -10,12 +10,12 @@ from flwr.app import ConfigRecord
 from flwr.serverapp import ServerApp
 from rich.console import Console
 
+from fedcomp.codecs import NO_CODEC
 from fedcomp.config import FLIP_OK_KEY, FROZEN_KEY, IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.distillation import KeptClients
 from fedcomp.errors import RunError
 from fedcomp.flower import (
-    NO_CODEC,
     CheckpointFolder,
     ResumableStrategy,
     streaming,

@@ -13,9 +13,10 @@ from fedcomp.codecs.ledger import ByteLedger
 from fedcomp.codecs.parse import parse_codec
 from fedcomp.codecs.pipeline import Codec, EncodedUpdate
 from fedcomp.codecs.products import ProductSum
-from fedcomp.codecs.registry import PRESETS
+from fedcomp.codecs.registry import NO_CODEC, PRESETS
 
 __all__ = [
+    "NO_CODEC",
     "PRESETS",
     "ByteLedger",
     "Codec",

@@ -48,6 +48,9 @@ QUANTIZERS: dict[int, type[Quantizer]] = {stage.wire_id: stage for stage in _QUA
 _ALL: tuple[type[Stage], ...] = (Trainable, Keep, Balance, Warmup, *_SPARSIFIERS, *_TRANSFORMS, *_QUANTIZERS)
 STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in _ALL}
 
+NO_CODEC = "none"
+"""The name that stands for no codec: plain float arrays are sent. Every other check and count stays the same."""
+
 PRESETS: dict[str, str] = {
     "lossless": "float32",
     "q8": "keep(below=64) | uniform(bits=8)",

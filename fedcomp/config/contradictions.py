@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedcomp.codecs import parse_codec
-from fedcomp.config.vocabulary import AUTO, NO_CODEC
+from fedcomp.codecs import NO_CODEC, parse_codec
+from fedcomp.config.vocabulary import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from fedcomp.codecs import parse_codec
+from fedcomp.codecs import NO_CODEC, parse_codec
 from fedcomp.config.contradictions import contradictions
-from fedcomp.config.vocabulary import AUTO, NO_CODEC, PRETRAINING, RESOLVED_KEYS, STUDENT_BITS
+from fedcomp.config.vocabulary import AUTO, PRETRAINING, RESOLVED_KEYS, STUDENT_BITS
 from fedcomp.errors import CodecSpecError, ConfigError, UsageError
 from fedcomp.network import check_availability, parse_mix
 from fedcomp.run_files import CONFIG_FILE

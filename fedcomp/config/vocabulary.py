@@ -1,6 +1,5 @@
 """Words of a configuration, and of what server and clients tell each other, that more than one place knows."""
 
-NO_CODEC = "none"
 AUTO = "auto"
 PRETRAINING = ("simsiam", "rotation")
 """Objectives that train a backbone without labels: the model has no classes then."""

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fedcomp.codecs import parse_codec
-from fedcomp.config import NO_CODEC
+from fedcomp.codecs import NO_CODEC, parse_codec
 from fedcomp.errors import UsageError
 from fedcomp.explaining.calibration import expected_calibration_error, reliability
 from fedcomp.explaining.saliency import first_of_each_class, saliency_drift

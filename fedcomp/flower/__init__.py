@@ -18,7 +18,6 @@ from fedcomp.flower.budget import Budget, GrowingBudget
 from fedcomp.flower.checkpoint import CheckpointFolder, StatefulGrid
 from fedcomp.flower.client_state import keep_state_mod
 from fedcomp.flower.mod import compression_mod
-from fedcomp.flower.order import NO_CODEC
 from fedcomp.flower.records import num_bytes, to_array_record, to_model
 from fedcomp.flower.resumable import ResumableStrategy
 from fedcomp.flower.screening import AcceptedUpdate
@@ -28,7 +27,6 @@ from fedcomp.flower.streaming_grid import StreamingGrid, streaming
 from fedcomp.flower.traffic import RoundTraffic
 
 __all__ = [
-    "NO_CODEC",
     "AcceptedUpdate",
     "Budget",
     "CheckpointFolder",

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from flwr.app import Message, MessageType, RecordDict
 
-from fedcomp.codecs import CodingContext, ErrorFeedback, decode, parse_codec
+from fedcomp.codecs import NO_CODEC, CodingContext, ErrorFeedback, decode, parse_codec
 from fedcomp.errors import FedcompError, FrameError, UsageError
 from fedcomp.flower.authentication import AssociatedData, FrameKey, digest_model, seal, size_of_seal
 from fedcomp.flower.lineage import forget_other_lineages, sign_with
 from fedcomp.flower.memory import recall, remember
 from fedcomp.flower.model_order import to_error
-from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
+from fedcomp.flower.order import ORDER_KEY, CompressionOrder
 from fedcomp.flower.order_record import read_order
 from fedcomp.flower.receiving import Receiver
 from fedcomp.flower.records import frame_to_record, named_as, only_array_record, to_model

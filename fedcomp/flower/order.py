@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedcomp.codecs import ErrorFeedback, parse_codec
+from fedcomp.codecs import NO_CODEC, ErrorFeedback, parse_codec
 from fedcomp.errors import UsageError
 
 ORDER_KEY = "fedcomp"
 """The record's key in a message; `compression_mod` takes the record out before the app sees the message."""
-
-NO_CODEC = "none"
-"""The codec name that means: send plain float arrays. Every other check and count stays the same."""
 
 _LAST_ROUND = 2**32 - 1  # that a frame's header can name
 _LONGEST_TEXT = 1000

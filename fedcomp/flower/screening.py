@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from fedcomp.codecs import CodingContext, DecodedUpdate, decode_update, parse_codec
+from fedcomp.codecs import NO_CODEC, CodingContext, DecodedUpdate, decode_update, parse_codec
 from fedcomp.errors import FrameError, FrameTooLarge, InvalidValues
 from fedcomp.flower.authentication import LARGEST_SEAL, AssociatedData, digest_model, unseal
-from fedcomp.flower.order import NO_CODEC
 from fedcomp.flower.records import frame_from_record, plain_model_from_record
 from fedcomp.types import ModelSpec, add_delta, subtract_models
 

@@ -11,7 +11,7 @@ from flwr.app import RecordDict
 from flwr.common.logger import log
 from flwr.serverapp.strategy import FedAvg, Strategy
 
-from fedcomp.codecs import ErrorFeedback, parse_codec
+from fedcomp.codecs import NO_CODEC, ErrorFeedback, parse_codec
 from fedcomp.errors import FrameError, InvalidValues, UsageError
 from fedcomp.flower.budget import check_budget, check_scalable, divide_by_weight, granted
 from fedcomp.flower.downlink import Broadcast, Downlink
@@ -22,7 +22,7 @@ from fedcomp.flower.inner import begin_from, innermost, norm_at_clients, only_we
 from fedcomp.flower.keeping import keep_strategy, restore_strategy
 from fedcomp.flower.lineage import new_lineage
 from fedcomp.flower.model_order import MODEL_KEY, failure_of
-from fedcomp.flower.order import NO_CODEC, ORDER_KEY, CompressionOrder
+from fedcomp.flower.order import ORDER_KEY, CompressionOrder
 from fedcomp.flower.order_record import write_order
 from fedcomp.flower.records import num_bytes, only_array_record, to_array_record, to_model, with_types_of
 from fedcomp.flower.screening import Screening

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedcomp.config import NO_CODEC, RunConfig
+from fedcomp.codecs import NO_CODEC
+from fedcomp.config import RunConfig
 from fedcomp.errors import UsageError
 from fedcomp.flower import CheckpointFolder
 from fedcomp.run_files import BASELINE_FOLDER, CHECKPOINT_FOLDER, CONFIG_FILE, SUMMARY_FILE

@@ -11,8 +11,9 @@ from flwr.app import ConfigRecord
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 
+from fedcomp.codecs import NO_CODEC
 from fedcomp.errors import RunError
-from fedcomp.flower import NO_CODEC, CompressedStrategy, to_array_record
+from fedcomp.flower import CompressedStrategy, to_array_record
 from fedcomp.seeding import derive_rng
 from fedcomp.simulation import LocalGrid, flower_log_level, seeded_global_random
 from fedcomp.simulation.identity import task_identity

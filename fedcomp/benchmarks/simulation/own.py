@@ -19,7 +19,8 @@ from flwr.serverapp.strategy import FedAvg
 
 from fedcomp.benchmarks.simulation.stock import RoundsInTurn, fractions
 from fedcomp.benchmarks.simulation.work import load_images
-from fedcomp.config import FLIP_OK_KEY, IMAGE_SHAPE_KEY, NO_CODEC, NUM_CLASSES_KEY, RunConfig
+from fedcomp.codecs import NO_CODEC
+from fedcomp.config import FLIP_OK_KEY, IMAGE_SHAPE_KEY, NUM_CLASSES_KEY, RunConfig
 from fedcomp.flower import CompressedStrategy, to_array_record
 from fedcomp.models import build_model, get_weights
 from fedcomp.simulation import flower_log_level, run_app
