@@ -53,6 +53,21 @@ def asked_to_write(what: str) -> Iterator[None]:
         raise UsageError(f"can't write {what}: {error.strerror}") from None
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object.
+
+    Raises:
+        DataError: There is no such file, it is not JSON, or no object; says which file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: {error}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is a {type(content).__name__}, expected an object")
+    return content
+
+
 def write_json(path: Path, content: object) -> None:
     """Write JSON for people and machines, atomically."""
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from fedcomp.deployment import Registrar
 from fedcomp.deployment.gate import Gate
 from fedcomp.deployment.superlink import COMPLETED, ServerCertificates, SuperLink
 from fedcomp.errors import CredentialError, RunError, UsageError
-from fedcomp.files import try_lock, write_json
+from fedcomp.files import read_json, try_lock, write_json
 from fedcomp.reporting import Progress, RoundRow
 from fedcomp.reporting.logs import LogSettings
 from fedcomp.reporting.tail import RowTail
@@ -81,7 +80,7 @@ def serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> di
     with _only_server(settings.state):
         if not is_finished(folder):
             _serve(_begun(config, settings), settings, progress)
-        return json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        return read_json(folder / SUMMARY_FILE)
 
 
 def _serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> None:
@@ -156,7 +155,7 @@ def _let_in(registrar: Registrar | None, progress: Progress) -> None:
 def _add_traffic(folder: Path, superlink: SuperLink) -> None:
     """Add to a run's summary what Flower counted, over all runs of its own that it took: an independent witness."""
     runs = superlink.runs()
-    summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+    summary = read_json(folder / SUMMARY_FILE)
     summary["wire_uplink_bytes"] = sum(run.bytes_in for run in runs)
     summary["wire_downlink_bytes"] = sum(run.bytes_out for run in runs)
     write_json(folder / SUMMARY_FILE, summary)

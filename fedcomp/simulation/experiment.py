@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fedcomp.codecs import NO_CODEC
 from fedcomp.config import RunConfig
 from fedcomp.errors import UsageError
+from fedcomp.files import read_json
 from fedcomp.flower import CheckpointFolder
 from fedcomp.run_files import BASELINE_FOLDER, CHECKPOINT_FOLDER, CONFIG_FILE, SUMMARY_FILE
 from fedcomp.simulation.configured_network import configured_network
@@ -52,7 +52,7 @@ def simulate(config: RunConfig, *, num_workers: int | None = None) -> dict[str, 
             network=configured_network(config),
             warm_up=partial(client.warm_up, config),
         )
-    return _read_summary(Path(config.out_dir))
+    return read_json(Path(config.out_dir) / SUMMARY_FILE)
 
 
 def resume(folder: Path, *, num_workers: int | None = None) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def resume(folder: Path, *, num_workers: int | None = None) -> dict[str, Any]:
         CheckpointError: The checkpoint is damaged.
     """
     if is_finished(folder):
-        return _read_summary(folder)
+        return read_json(folder / SUMMARY_FILE)
     if not (folder / CONFIG_FILE).is_file():
         raise UsageError(f"{folder} is no run's folder: it has no {CONFIG_FILE}")
     begun = RunConfig.from_toml(folder / CONFIG_FILE)
@@ -116,11 +116,6 @@ def run_baseline(
     changes = plain | no_budgets | {"out-dir": str(out_dir)}
     config = RunConfig.from_toml(folder / CONFIG_FILE)
     return run(RunConfig.from_mapping(config.to_mapping() | changes), num_workers=num_workers)
-
-
-def _read_summary(folder: Path) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
-    return summary
 
 
 def import_apps() -> tuple[ModuleType, ModuleType]:

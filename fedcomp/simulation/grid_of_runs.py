@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.config import RunConfig
+from fedcomp.files import read_json
 from fedcomp.run_files import CONFIG_FILE, SUMMARY_FILE
 from fedcomp.simulation.experiment import is_finished, resume, simulate
 
@@ -59,4 +59,4 @@ class GridOfRuns:
         """Yield folder and summary of each finished run, by seed."""
         for folder in sorted((self.out / config / method).glob("*")):
             if is_finished(folder):
-                yield folder, json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+                yield folder, read_json(folder / SUMMARY_FILE)

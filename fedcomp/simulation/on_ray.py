@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.errors import UsageError
+from fedcomp.files import read_json
 from fedcomp.run_files import SUMMARY_FILE
 from fedcomp.simulation.app_folder import override_run_config
 from fedcomp.simulation.configured_network import configured_network
@@ -48,8 +48,7 @@ def simulate_on_ray(
     config = config.with_absolute_paths()
     with _superlink(config.num_clients, num_workers, ray_address) as superlink:
         superlink.run(folder, config.to_mapping())
-    summary: dict[str, Any] = json.loads((Path(config.out_dir) / SUMMARY_FILE).read_text(encoding="utf-8"))
-    return summary
+    return read_json(Path(config.out_dir) / SUMMARY_FILE)
 
 
 def run_app_folder_on_ray(

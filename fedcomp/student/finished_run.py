@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -13,8 +12,8 @@ import numpy as np
 from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.distillation import EnsembleTeacher, GlobalTeacher, features, proxy_images, read_clients
-from fedcomp.errors import DataError, UsageError
-from fedcomp.files import read_tensors
+from fedcomp.errors import UsageError
+from fedcomp.files import read_json, read_tensors
 from fedcomp.models import ModelParts, build_model, get_weights, set_weights
 from fedcomp.run_files import CLIENTS_FOLDER, CONFIG_FILE, MODEL_FILE, SUMMARY_FILE
 from fedcomp.student.make import Lesson
@@ -134,10 +133,4 @@ def _read_summary(run: Path) -> dict[str, Any]:
     missing = [name for name in (CONFIG_FILE, MODEL_FILE, SUMMARY_FILE) if not (run / name).is_file()]
     if missing:
         raise UsageError(f"{run} is not the folder of a finished run: it has no {', '.join(missing)}")
-    try:
-        summary = json.loads((run / SUMMARY_FILE).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{run / SUMMARY_FILE}: {error}") from None
-    if not isinstance(summary, dict):
-        raise DataError(f"{run / SUMMARY_FILE} is a {type(summary).__name__}, expected an object")
-    return summary
+    return read_json(run / SUMMARY_FILE)

@@ -16,6 +16,7 @@ import numpy as np
 from fedcomp.data import load_dataset
 from fedcomp.deployment.processes import free_ports, running
 from fedcomp.errors import RunError
+from fedcomp.files import read_json
 from fedcomp.run_files import METRICS_FILE, SUMMARY_FILE
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Federation:
     @property
     def summary(self) -> dict[str, Any]:
         """The contents of ``summary.json``; the run must be finished."""
-        return json.loads((self.run_folder / SUMMARY_FILE).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        return read_json(self.run_folder / SUMMARY_FILE)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of all rounds that are finished."""
