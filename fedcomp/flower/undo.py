@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from copy import copy
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,41 +11,69 @@ from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
+
+_LOOKED_INTO = (dict, ArrayRecord, list, deque, set, np.ndarray, tuple, Strategy)
 
 
 def remember_attributes(strategy: Strategy) -> Callable[[], None]:
-    """Remember the attributes of a strategy, and of those inside it.
+    """Remember the attributes of a strategy, and of those that it holds.
 
-    Arrays, ArrayRecords and containers are copied, since a step may change them where they are. All else belongs to how
-    a strategy was built, and is not looked into.
+    What a step can write into is filled again with what it held: dictionaries, lists, deques, sets, ArrayRecords, and
+    arrays that are not read-only. It stays the same object, since others may hold it, too. Objects of other classes,
+    such as torch's tensors, are not looked into: one that is replaced comes back, what is written into one stays.
 
     Returns:
         What brings all of them back, once.
     """
-    kept = [(each, {name: _copied(value) for name, value in vars(each).items()}) for each in _with_inner(strategy)]
+    seen: dict[int, object] = {}
+    refill: list[Callable[[], None]] = []
+    waiting: list[Any] = [strategy]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Strategy):
+            value = vars(value)
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value  # holds it: the id stays its own
+        held, again = _contents(value)
+        waiting += (each for each in held if isinstance(each, _LOOKED_INTO))
+        if again:
+            refill.append(again)
 
     def restore() -> None:
-        for each, attributes in kept:
-            vars(each).clear()
-            vars(each).update(attributes)
+        for each in refill:
+            each()
 
     return restore
 
 
-def _with_inner(strategy: Strategy) -> Iterator[Strategy]:
-    yield strategy
-    for value in vars(strategy).values():
-        if isinstance(value, Strategy):
-            yield from _with_inner(value)
+def _contents(value: Any) -> tuple[Iterable[Any], Callable[[], None] | None]:
+    """Return what a value holds, and what fills it with that again; None where nothing can be written into it."""
+    if isinstance(value, (dict, ArrayRecord)):
+        items = list(value.items())
+        return [each for _, each in items], partial(_refill_mapping, value, items)
+    if isinstance(value, (list, deque)):
+        members = list(value)
+        return members, partial(_refill_sequence, value, members)
+    if isinstance(value, set):
+        return (), partial(_refill_set, value, list(value))
+    if isinstance(value, np.ndarray):
+        return (), partial(np.copyto, value, value.copy()) if value.flags.writeable else None
+    return value, None
 
 
-def _copied(value: Any) -> Any:
-    if isinstance(value, np.ndarray | ArrayRecord | set):
-        return value.copy()
-    if isinstance(value, dict | list):
-        copied: Any = copy(value)
-        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
-            copied[key] = _copied(each)
-        return copied
-    return tuple(map(_copied, value)) if type(value) is tuple else value
+def _refill_mapping(mapping: Any, items: list[tuple[Any, Any]]) -> None:
+    mapping.clear()
+    for key, each in items:
+        mapping[key] = each
+
+
+def _refill_sequence(sequence: list[Any] | deque[Any], members: list[Any]) -> None:
+    sequence.clear()
+    sequence.extend(members)
+
+
+def _refill_set(values: set[Any], members: list[Any]) -> None:
+    values.clear()
+    values.update(members)

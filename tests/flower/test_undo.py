@@ -1,6 +1,6 @@
 """A round whose model is thrown away leaves no trace in the strategy, whatever that keeps."""
 
-from collections import Counter
+from collections import Counter, deque
 
 import numpy as np
 import pytest
@@ -117,3 +117,47 @@ def test_data_comes_back_and_all_else_stays_the_object_that_it_is():
     assert list(record) == ["w"]
     assert (inner.function, inner.foreign) == (function, foreign)
     assert not hasattr(inner, "other")
+
+
+def test_what_others_hold_too_stays_the_same_object():
+    losses, array, window = [], np.zeros(2), deque([1, 2], maxlen=2)
+    inner = FedAvg()
+    inner.losses, inner.array, inner.again, inner.window = losses, array, array, window
+    restore = remember_attributes(inner)
+    losses.append(np.nan)
+    array += np.nan
+    window.append(3)
+    restore()
+    inner.losses.append(0.5)
+    assert losses == [0.5]
+    assert inner.array is inner.again is array
+    assert array.tolist() == [0, 0]
+    assert list(window) == [1, 2]
+
+
+def test_a_strategy_may_hold_itself_and_others_and_what_it_is_held_by():
+    inner, another, ring = FedAvg(), FedAvg(), []
+    ring.append(ring)
+    strategy = CompressedStrategy(inner, codec="lossless")
+    inner.me, inner.held_by, inner.ring, inner.others = inner, strategy, ring, [another]
+    another.number = 1
+    restore = remember_attributes(inner)
+    another.number = 2
+    restore()
+    assert another.number == 1
+    assert (inner.me, inner.held_by, inner.others) == (inner, strategy, [another])
+    assert ring[0] is ring
+
+
+def test_an_array_that_nobody_can_write_into_is_not_copied(tmp_path):
+    path = tmp_path / "data.bin"
+    path.write_bytes(bytes(10))
+
+    class Mapped(np.memmap):
+        def copy(self, *_):
+            pytest.fail("read a whole file")
+
+    inner = FedAvg()
+    inner.data = Mapped(path, np.uint8, "r")
+    remember_attributes(inner)()
+    assert isinstance(inner.data, Mapped)
