@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fedcomp.codecs import NO_CODEC, ErrorFeedback, parse_codec
 from fedcomp.errors import UsageError
+from fedcomp.printable import printable
 
 ORDER_KEY = "fedcomp"
 """The record's key in a message; `compression_mod` takes the record out before the app sees the message."""
@@ -36,7 +37,7 @@ class CompressionOrder:
         is_authenticated: Whether the frame must be sealed with this client's key.
 
     Raises:
-        UsageError: A number is out of range, a text is empty or too long, or the codec does not parse.
+        UsageError: A number is out of range, a text is empty, too long or not printable, or the codec does not parse.
     """
 
     codec: str
@@ -54,8 +55,11 @@ class CompressionOrder:
 
     def __post_init__(self) -> None:
         for name in ("codec", "lineage"):
-            if not 0 < (length := len(getattr(self, name))) <= _LONGEST_TEXT:
-                raise UsageError(f"the order's {name} has {length} characters, expected 1 to {_LONGEST_TEXT}")
+            text = getattr(self, name)
+            if not 0 < len(text) <= _LONGEST_TEXT:
+                raise UsageError(f"the order's {name} has {len(text)} characters, expected 1 to {_LONGEST_TEXT}")
+            if not text.isprintable():
+                raise UsageError(f"the order's {name} is {printable(text)}, expected printable characters alone")
         if not 1 <= self.round <= _LAST_ROUND:
             raise UsageError(f"the order's round is {self.round}, expected 1 to {_LAST_ROUND}")
         for name in ("acknowledged", "refused", "budget"):

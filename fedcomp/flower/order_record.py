@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+import functools
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from flwr.app import ConfigRecord
@@ -11,15 +12,23 @@ from fedcomp.errors import UsageError
 from fedcomp.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from _typeshed import DataclassInstance
 
     T = TypeVar("T", bound=DataclassInstance)
 
 
 def write_order(order: DataclassInstance) -> ConfigRecord:
-    """Return an order as a record; an empty tuple is left out, since Flower can not count an empty list."""
-    values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(order).items()}
-    return ConfigRecord({name: value for name, value in values.items() if value != []})
+    """Return an order as a record; an empty tuple is left out, since Flower can not count an empty list.
+
+    Raises:
+        UsageError: A value is of another type than its field: no client would take it.
+    """
+    values = {field.name: getattr(order, field.name) for field in fields(order)}
+    _check_types(type(order), values)
+    listed = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return ConfigRecord({name: value for name, value in listed.items() if not isinstance(value, list) or value})
 
 
 def read_order(kind: type[T], record: object) -> T:
@@ -30,17 +39,27 @@ def read_order(kind: type[T], record: object) -> T:
     """
     if not isinstance(record, ConfigRecord):
         raise UsageError(f"the server's {kind.__name__} is a {type(record).__name__}, expected a ConfigRecord")
-    types = get_type_hints(kind)
+    known = {field.name for field in fields(kind)}
     required = {field.name for field in fields(kind) if field.default != ()}
-    if not required <= record.keys() <= types.keys():
+    if not required <= record.keys() <= known:
         found = printable(str(sorted(record)))
-        raise UsageError(f"the server's {kind.__name__} has fields {found}, expected {sorted(types)}: other versions?")
+        raise UsageError(f"the server's {kind.__name__} has fields {found}, expected {sorted(known)}: other versions?")
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
+    _check_types(kind, values)
+    return kind(**values)
+
+
+def _check_types(kind: type[DataclassInstance], values: Mapping[str, object]) -> None:
+    types = _types(kind)
     for name, value in values.items():
         if not _is_a(types[name], value):
             found, expected = type(value).__name__, kind.__annotations__[name]
             raise UsageError(f"the server's {kind.__name__} has {name} of type {found}, expected {expected}")
-    return kind(**values)
+
+
+@functools.cache
+def _types(kind: type[DataclassInstance]) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _is_a(expected: Any, value: object) -> bool:

@@ -1,16 +1,19 @@
 """What a client reads of a server's orders: what is wrong with one is told as what it is, before anything is done."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
 
 from fedcomp.errors import UsageError
-from fedcomp.flower import compression_mod, keep_state_mod, to_array_record
+from fedcomp.flower import CompressedStrategy, compression_mod, keep_state_mod, to_array_record
 from fedcomp.flower.client_state import STATE_DIR_KEY
 from fedcomp.flower.model_order import MODEL_KEY, ModelOrder
 from fedcomp.flower.order import ORDER_KEY, CompressionOrder
 from fedcomp.flower.order_record import read_order, write_order
 from fedcomp.simulation.identity import task_identity
-from tests.flower.toy import MODEL
+from tests.flower.toy import MODEL, run_rounds, toy_client, toy_inner
 
 ORDER = CompressionOrder(
     codec="thin",
@@ -38,13 +41,13 @@ WRONG_TYPES = {
     "references": [7, "78", b"78", [7.0], ["7"], [True]],
 }
 OUT_OF_RANGE = {
-    "codec": ["", "topk(density=2.0)", "codebook(levels=1000000000)", "rotate|" * 100_000],
+    "codec": ["", "\x1b[2J", "topk(density=2.0)", "codebook(levels=1000000000)", "rotate|" * 100_000],
     "round": [0, -1, 2**32, 2**64 - 1],
     "residual_decay": [-0.1, 1.1, float("nan"), float("inf")],
     "momentum_correction": [-0.1, 1, float("nan")],
     "acknowledged": [-1],
     "refused": [-1],
-    "lineage": ["", "x" * 100_000],
+    "lineage": ["", "one\n", "x" * 100_000],
     "budget": [-1],
     "references": [[1, 1], [1, 2, 3]],
 }
@@ -90,6 +93,25 @@ def test_a_value_of_another_type_is_refused_by_name(name, value):
         receive(changed(ORDER, name, value))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", True), ("seed", np.int64(1)), ("residual_decay", np.float32(1)), ("budget", 1e5), ("zeros_stay", 1)],
+)
+def test_no_server_writes_what_no_client_would_read(name, value):
+    with pytest.raises(UsageError, match=f"the server's CompressionOrder has {name} of type .*, expected"):
+        write_order(dataclasses.replace(ORDER, **{name: value}))
+
+
+def test_a_budget_that_no_client_would_read_ends_the_run():
+    strategy = CompressedStrategy(toy_inner(), codec="thin", uplink_budget=lambda *_: 1e5)
+    with pytest.raises(UsageError, match="budget of type float, expected int"):
+        run_rounds(strategy, toy_client(), num_rounds=1)
+
+
+def test_a_decay_may_be_one_of_numpy():
+    assert read_order(CompressionOrder, write_order(dataclasses.replace(ORDER, residual_decay=np.float64(1)))) == ORDER
+
+
 @pytest.mark.parametrize(("name", "value"), each({"base": ["0", 0.0, [0]], "model": [True], "references": [1, [1.0]]}))
 def test_so_is_one_in_an_order_about_the_model(name, value):
     model = changed(ModelOrder(base=1, model=2), name, value)
@@ -109,6 +131,7 @@ def test_a_value_out_of_range_is_told_before_anything_is_trained(name, value):
         said = reply.error.reason
     assert "expected" in said
     assert len(said) < 500
+    assert "\x1b" not in said
 
 
 @pytest.mark.parametrize("key", [ORDER_KEY, MODEL_KEY])
