@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedcomp.codecs import NO_CODEC, ErrorFeedback, parse_codec
+from fedcomp.codecs import NO_CODEC, ErrorFeedback
 from fedcomp.errors import UsageError
+from fedcomp.flower.budget import check_scalable
 from fedcomp.printable import printable
 
 ORDER_KEY = "fedcomp"
@@ -37,7 +38,8 @@ class CompressionOrder:
         is_authenticated: Whether the frame must be sealed with this client's key.
 
     Raises:
-        UsageError: A number is out of range, a text is empty, too long or not printable, or the codec does not parse.
+        UsageError: A number is out of range, a text is empty, too long or not printable, or the codec does not parse or
+            can not keep to the budget.
     """
 
     codec: str
@@ -67,4 +69,4 @@ class CompressionOrder:
                 raise UsageError(f"the order's {name} is {number}, expected 0 or more")
         ErrorFeedback(self.residual_decay, self.momentum_correction)
         if self.codec != NO_CODEC:
-            parse_codec(self.codec)
+            check_scalable(self.codec, self.budget)

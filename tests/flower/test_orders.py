@@ -134,6 +134,13 @@ def test_a_value_out_of_range_is_told_before_anything_is_trained(name, value):
     assert "\x1b" not in said
 
 
+def test_a_budget_that_the_codec_can_not_keep_to_is_told_before_anything_is_trained():
+    order = write_order(dataclasses.replace(ORDER, references=(), codec="lossless"))
+    order["budget"] = 100
+    with pytest.raises(UsageError, match="can't keep to a budget"):
+        receive(order)
+
+
 @pytest.mark.parametrize("key", [ORDER_KEY, MODEL_KEY])
 def test_a_record_of_another_kind_is_refused(key):
     records = {ORDER_KEY: changed(ORDER, "references", []), MODEL_KEY: None} | {key: MetricRecord({"round": 1})}
