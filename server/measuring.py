@@ -10,6 +10,7 @@ import torch
 
 from fedcomp.errors import UsageError
 from fedcomp.models import QUARTER_TURNS, PartialModel
+from fedcomp.reporting import LAST_ROUNDS
 from fedcomp.training import evaluate_logits, output_spread, predict_logits, turn
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from fedcomp.data import ImageDataset
     from fedcomp.types import Model
 
-_LAST_ROUNDS = 10
 _PROBE_PENALTY = 1.0
 _PROBE_STEPS = 500
 
@@ -66,7 +66,7 @@ def is_measured(config: RunConfig, server_round: int) -> bool:
     """
     if config.local_layers:
         return False
-    return server_round % config.evaluate_every == 0 or server_round > config.num_server_rounds - _LAST_ROUNDS
+    return server_round % config.evaluate_every == 0 or server_round > config.num_server_rounds - LAST_ROUNDS
 
 
 def _measures(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
 from fedcomp.models import get_weights
-from fedcomp.reporting import RunFolder, RunHistory, mean_and_spread, update_rows
+from fedcomp.reporting import LAST_ROUNDS, RunFolder, RunHistory, mean_and_spread, update_rows
 from fedcomp.run_files import METRICS_FILE, SUMMARY_FILE
 from fedcomp.simulation.grid_of_runs import GridOfRuns
 from fedcomp.training import evaluate
@@ -113,7 +113,7 @@ def train_on_labels_only(config: RunConfig) -> None:
     accuracies = []
     for server_round in range(config.num_server_rounds + 1):
         weights = refine(server_round, weights, print)
-        if server_round > config.num_server_rounds - 10:
+        if server_round > config.num_server_rounds - LAST_ROUNDS:
             model.set_shared(weights)
             accuracies.append(evaluate(model.module, measured_on).accuracy)
     with RunFolder.create(config.out_dir, config.name) as folder:
@@ -211,7 +211,7 @@ def _pseudo_labels(folder: Path) -> dict[str, float]:
     """Return coverage and accuracy of a run's pseudo-labels, where it had any."""
     if not (folder / METRICS_FILE).stat().st_size:
         return {}
-    last = RunHistory.read(folder).rows[-10:]
+    last = RunHistory.read(folder).rows[-LAST_ROUNDS:]
     measured = {key: [row[key] for row in last if key in row] for key in ("pseudo_coverage", "pseudo_accuracy")}
     return {key: sum(values) / len(values) for key, values in measured.items() if values}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import warnings
-from functools import lru_cache, partial
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -52,19 +52,10 @@ def partition_labels(
         raise ConfigError(f"dirichlet-alpha is {alpha}, expected above 0 and finite")
     if num_clients > len(labels):
         raise ConfigError(f"{num_clients} clients but {len(labels)} images: lower num-clients")
-    return list(_parts(labels.tobytes(), labels.dtype.str, num_clients, scheme, alpha, seed))
-
-
-@lru_cache(maxsize=1)
-def _parts(
-    labels_bytes: bytes, dtype: str, num_clients: int, scheme: str, alpha: float, seed: int
-) -> tuple[NDArray, ...]:
-    """Make a partition, once where a process asks again: server and clients of a simulation make the same."""
-    labels = np.frombuffer(labels_bytes, dtype)
     partition_seed = derive_seed(seed, "partition") % 2**32
     if scheme == "iid":
         # What shuffling and IidPartitioner make, too; importing them takes two seconds, which only others are worth.
-        return tuple(np.array_split(np.random.default_rng(partition_seed).permutation(len(labels)), num_clients))
+        return np.array_split(np.random.default_rng(partition_seed).permutation(len(labels)), num_clients)
     with _quietly():
         from datasets import Dataset
 
@@ -84,7 +75,7 @@ def _parts(
             raise DataError(
                 f"client {client} of {num_clients} gets no image: lower num-clients or raise dirichlet-alpha"
             )
-    return tuple(parts)
+    return parts
 
 
 def label_divergence(labels: NDArray, parts: Sequence[NDArray], num_classes: int) -> float:

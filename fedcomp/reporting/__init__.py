@@ -8,13 +8,14 @@ from fedcomp.reporting.logs import LogFormat, LogSettings, configure_logging
 from fedcomp.reporting.page import write_page
 from fedcomp.reporting.progress import Progress, RoundRow
 from fedcomp.reporting.prometheus import MetricsExporter
-from fedcomp.reporting.recorder import RunRecorder
+from fedcomp.reporting.recorder import LAST_ROUNDS, RunRecorder
 from fedcomp.reporting.rows import update_rows
 from fedcomp.reporting.run_folder import RunFolder, new_run_path
 from fedcomp.reporting.system import peak_rss_bytes, versions
 from fedcomp.reporting.table import comparison_table
 
 __all__ = [
+    "LAST_ROUNDS",
     "LogFormat",
     "LogSettings",
     "MetricsExporter",

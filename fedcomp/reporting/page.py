@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 import tempfile
 import tomllib
 from collections import Counter
@@ -14,7 +14,7 @@ import tomli_w
 
 from fedcomp.config import PATH_KEYS
 from fedcomp.errors import DataError, UsageError
-from fedcomp.files import write_atomically
+from fedcomp.files import read_json, write_atomically
 from fedcomp.reporting.curves import draw_curves
 from fedcomp.reporting.formatting import format_bytes, format_share
 from fedcomp.reporting.history import RunHistory
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
 _CARD = f"{STUDENT_FOLDER}/{CARD_FILE}"
-_JSON_FILES = (SUMMARY_FILE, _CARD)
 _FORM_COLUMNS = {"num_bytes": format_bytes, "accuracy": format_share}
 """What is shown of each form of a student, by its key in the card."""
 _REFUSED = "rejected_"
@@ -59,11 +58,9 @@ class ReportedRun:
         """
         try:
             config = tomllib.loads(_read(folder / CONFIG_FILE))
-            summary, student = (json.loads(_read(folder / name) or "{}") for name in _JSON_FILES)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{folder} is no run's folder, or a damaged one: {error}") from None
-        if not (isinstance(summary, dict) and isinstance(student, dict)):
-            raise DataError(f"{folder} is no run's folder, or a damaged one: a file of {_JSON_FILES} is no object")
+        summary, student = (_read_object(folder / name) for name in (SUMMARY_FILE, _CARD))
         _check_forms(folder / _CARD, student.get("variants", {}))
         config = {key: value for key, value in config.items() if key not in PATH_KEYS}
         return cls(RunHistory.read(folder), summary, config, student)
@@ -150,8 +147,12 @@ def _check_forms(path: Path, forms: object) -> None:
         if not isinstance(form, dict):
             raise DataError(f"{path}: variants.{name} is {form!r}, expected an object")
         for key in _FORM_COLUMNS:
-            if key in form and not isinstance(form[key], int | float):
-                raise DataError(f"{path}: variants.{name}.{key} is {form[key]!r}, expected a number")
+            if key in form and not (isinstance(form[key], int | float) and 0 <= form[key] <= sys.maxsize):
+                raise DataError(f"{path}: variants.{name}.{key} is {form[key]!r}, expected a number of 0 or more")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
 
 
 def _read(path: Path) -> str:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from fedcomp.reporting.progress import Progress
     from fedcomp.reporting.run_folder import RunFolder
 
-_LAST_ROUNDS = 10
+LAST_ROUNDS = 10
+"""Of a run: the rounds whose mean accuracy tells how it ended."""
+
 _MAX_NOTES = 5
 _TOTALS = {
     "uplink_bytes": "uplink_bytes",
@@ -109,7 +111,7 @@ class RunRecorder:
 
     def summary(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Sum the run up, in the names of ``summary.json``; `facts` is what only the caller knows."""
-        last = [a for number, a in self._accuracies.items() if number > self._totals["rounds"] - _LAST_ROUNDS]
+        last = [a for number, a in self._accuracies.items() if number > self._totals["rounds"] - LAST_ROUNDS]
         final = self._accuracies.get(self._totals["rounds"])
         return {
             **self._totals,

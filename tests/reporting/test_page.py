@@ -111,6 +111,9 @@ def test_what_a_students_card_does_not_say_is_a_dash(tmp_path):
         (["int8"], r"variants is \['int8'\], expected an object"),
         ({"int8": 3}, "variants.int8 is 3, expected an object"),
         ({"int8": {"num_bytes": "5"}}, "variants.int8.num_bytes is '5', expected a number"),
+        ({"int8": {"num_bytes": -1}}, "variants.int8.num_bytes is -1, expected a number"),
+        ({"int8": {"num_bytes": 10**400}}, "variants.int8.num_bytes is 10+, expected a number"),
+        ({"int8": {"accuracy": float("nan")}}, "variants.int8.accuracy is nan, expected a number"),
         ({"int8": {"accuracy": None}}, "variants.int8.accuracy is None, expected a number"),
     ],
 )
