@@ -7,11 +7,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from flwr.app import Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi, Strategy
 
 from fedcomp.flower.fold import WeightedMean
-from fedcomp.flower.records import to_array_record
+from fedcomp.flower.records import only_array_record, to_array_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ class Feed:
     Attributes:
         replies: What its ``aggregate_train`` receives.
         senders: Node ids whose updates are in it.
-        metrics: The clients' metrics where `replies` does not carry them, each in a RecordDict.
+        metrics: What the clients said besides arrays, where `replies` does not carry it.
     """
 
     replies: list[Message] = field(default_factory=list)
@@ -56,7 +56,7 @@ def feed_mean(accepted: Iterable[AcceptedUpdate], base: Model, weighted_by: str)
     for update in accepted:
         mean.add(update.update, update.weight)
         feed.senders.append(update.reply.metadata.src_node_id)
-        feed.metrics.append(RecordDict({"metrics": update.metrics}))
+        feed.metrics.append(_without_arrays(update.reply.content))
         feed.replies = [update.reply]
     for reply in feed.replies:
         total = MetricRecord({weighted_by: mean.total_weight})
@@ -68,12 +68,13 @@ def feed_mean(accepted: Iterable[AcceptedUpdate], base: Model, weighted_by: str)
 def feed_each(accepted: Iterable[AcceptedUpdate], base: Model, weighted_by: str) -> Feed:
     """Decode every update into a full model; the feed holds them all at once, as the strategy needs them.
 
-    Strategies refuse replies whose metrics differ in their names, so the most common names win.
+    Each reply is the client's own, with its model in the place of the update. Strategies refuse replies whose records
+    or metrics differ in their names, so the most common names win.
     """
     replies = []
     for update in accepted:
-        arrays = to_array_record(update.client_model())
-        update.reply.content = RecordDict({"arrays": arrays, "metrics": update.metrics})
+        key, _ = only_array_record(update.reply.content)
+        update.reply.content[key] = to_array_record(update.client_model())
         replies.append(update.reply)
     replies = of_one_schema(replies)
     return Feed(replies=replies, senders=[reply.metadata.src_node_id for reply in replies])
@@ -81,7 +82,7 @@ def feed_each(accepted: Iterable[AcceptedUpdate], base: Model, weighted_by: str)
 
 @contextlib.contextmanager
 def client_metrics(inner: Strategy, metrics: list[RecordDict]) -> Iterator[None]:
-    """Let `inner`'s own metrics function see the clients' metrics, where its replies carry only their mean."""
+    """Let `inner`'s own metrics function see what the clients said, where its replies carry only their mean."""
     if not metrics or not isinstance(inner, FedAvg):
         yield
         return
@@ -94,7 +95,7 @@ def client_metrics(inner: Strategy, metrics: list[RecordDict]) -> Iterator[None]
 
 
 def of_one_schema(replies: list[Message]) -> list[Message]:
-    """Keep the replies whose metrics have the most common names and list lengths."""
+    """Keep the replies whose records and metrics have the most common names and list lengths."""
     return _of_most_common(replies, [reply.content for reply in replies])
 
 
@@ -105,6 +106,12 @@ def _of_most_common(items: list[T], contents: list[RecordDict]) -> list[T]:
     return [item for item, schema in zip(items, schemas, strict=True) if schema == most_common[0][0]]
 
 
-def _schema(content: RecordDict) -> tuple[tuple[str, int], ...]:
-    (metrics,) = content.metric_records.values()
-    return tuple(sorted((k, len(v) if isinstance(v, list) else -1) for k, v in metrics.items()))
+def _schema(content: RecordDict) -> tuple[object, ...]:
+    """Return what Flower's strategies want to be the same in all replies."""
+    ((key, metrics),) = content.metric_records.items()
+    lengths = sorted((name, len(value) if isinstance(value, list) else -1) for name, value in metrics.items())
+    return (*content.array_records, key, *lengths)
+
+
+def _without_arrays(content: RecordDict) -> RecordDict:
+    return RecordDict({key: record for key, record in content.items() if not isinstance(record, ArrayRecord)})

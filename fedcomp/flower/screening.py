@@ -32,6 +32,8 @@ MAX_WEIGHT = 1e9
 """Most examples that a client may say it trained on: sums of weighted updates stay finite in float32."""
 _MOST_NUMBERS, _LONGEST_NAME = 16_384, 256
 """Of a reply's metrics, which are kept until the round ends."""
+_MOST_SETTINGS_BYTES = 1 << 20
+"""Of a reply's ConfigRecords, which are kept as long."""
 _MOST_MOMENTS = 4
 """Each keeps a few vectors of the model's size."""
 
@@ -145,6 +147,7 @@ class Screening:
             raise Replayed(f"node {sender} has already answered in round {self._round}")
         self._answered.add(sender)
         metrics, weight = check_metrics(reply, self._weighted_by)
+        _check_settings(reply)
         if self._only_weight not in (None, weight):
             raise InvalidMetrics(f"metric {self._weighted_by!r} is {weight}, it can only be {self._only_weight}")
         update = self._decode(reply)
@@ -230,6 +233,13 @@ def check_metrics(reply: Message, weighted_by: str) -> tuple[MetricRecord, float
     if weight > MAX_WEIGHT:
         raise InvalidMetrics(f"metric {weighted_by!r} is {weight}, expected at most {MAX_WEIGHT:g}")
     return metrics, float(weight)
+
+
+def _check_settings(reply: Message) -> None:
+    """Raise `FrameTooLarge` if a reply's ConfigRecords are larger than any honest ones."""
+    size = sum(len(record.deflate()) for record in reply.content.config_records.values())
+    if size > _MOST_SETTINGS_BYTES:
+        raise FrameTooLarge(f"ConfigRecords have {size} bytes, at most {_MOST_SETTINGS_BYTES} are allowed")
 
 
 def _shown(value: object) -> str:

@@ -20,13 +20,14 @@ BAD = {
 }
 
 
-def evaluating_client(metrics_of):
+def evaluating_client(metrics_of, key_of=lambda _: "metrics"):
     app = toy_client()
 
     @app.evaluate()
     def evaluate(message, context):
-        metrics = MetricRecord(metrics_of(context.node_config["partition-id"]))
-        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+        partition = context.node_config["partition-id"]
+        metrics = MetricRecord(metrics_of(partition))
+        return Message(RecordDict({key_of(partition): metrics}), reply_to=message)
 
     return app
 
@@ -42,6 +43,14 @@ def test_an_evaluation_that_can_not_be_averaged_is_left_out(bad, caplog):
     result = run_rounds(evaluating_strategy(), app, num_rounds=2)
     assert [dict(metrics) for metrics in result.evaluate_metrics_clientapp.values()] == [{"loss": 2.0}] * 2
     assert sum("left out the evaluation" in record.message for record in caplog.records) == 2
+
+
+def test_so_is_one_in_a_record_of_another_name():
+    app = evaluating_client(
+        lambda partition: {**GOOD, "loss": float(partition)}, lambda partition: "m" if not partition else "metrics"
+    )
+    result = run_rounds(evaluating_strategy(), app)
+    assert dict(result.evaluate_metrics_clientapp[1]) == {"loss": 2.0}
 
 
 def test_a_strategy_that_evaluates_in_its_own_way_is_given_every_reply():

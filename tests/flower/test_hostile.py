@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvgM, FedMedian
 
 import fedcomp
@@ -34,6 +34,16 @@ HONEST = (0, 1, 3)
 def with_metrics(reply, **metrics):
     reply.content["metrics"] = MetricRecord({k.replace("_", "-"): v for k, v in metrics.items()})
     return reply
+
+
+def with_settings(reply, value):
+    reply.content["settings"] = ConfigRecord({"value": value})
+    return reply
+
+
+def renamed(reply, before, after):
+    reply.content[after] = reply.content[before]
+    return without(reply, before)
 
 
 def with_arrays(reply, record):
@@ -107,6 +117,7 @@ ATTACKS = {
     "huge values": ("invalid-values", huge_values),
     "more metrics than anybody keeps": ("too-large", lambda r: with_metrics(r, num_examples=1, loss=[0.0] * 20_000)),
     "a name without end": ("too-large", lambda r: with_metrics(r, **{"num_examples": 1, "x" * 300: 1.0})),
+    "settings without end": ("too-large", lambda r: with_settings(r, bytes(1 << 20))),
     "infinite metric": ("invalid-values", lambda r: with_metrics(r, num_examples=1, loss=float("inf"))),
 }
 
@@ -340,10 +351,23 @@ def test_a_client_without_the_mod_is_told_what_is_missing():
     assert "compression_mod()" in rounds[0].complaints[0]
 
 
-def test_odd_metrics_do_not_end_the_round():
-    odd = tamper({VICTIM}, lambda reply, _: with_metrics(reply, num_examples=3, surprise=1.0))
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda reply: with_metrics(reply, num_examples=3, surprise=1.0),
+        lambda reply: renamed(reply, "metrics", "m"),
+    ],
+)
+def test_odd_metrics_do_not_end_the_round(change):
+    odd = tamper({VICTIM}, lambda reply, _: change(reply))
     for inner in (toy_inner(), toy_inner(FedMedian)):
         strategy, _ = compressed(inner, codec="lossless")
         result = run_rounds(strategy, toy_client(odd))
         assert result.arrays
         assert result.train_metrics_clientapp[1]["loss"] == pytest.approx(np.average([0, 1, 3], weights=[1, 2, 4]))
+
+
+def test_an_odd_name_of_the_arrays_does_not_end_the_round():
+    odd = tamper({VICTIM}, lambda reply, _: renamed(reply, "arrays", "a"))
+    strategy, _ = compressed(toy_inner(FedMedian), codec="lossless")
+    assert run_rounds(strategy, toy_client(odd)).arrays

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from flwr.app import MetricRecord
+from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from flwr.server.strategy import FedAvg as OldFedAvg
 from flwr.serverapp.strategy import (
     DifferentialPrivacyServerSideFixedClipping,
@@ -11,13 +11,14 @@ from flwr.serverapp.strategy import (
     FedAvgM,
     FedMedian,
     FedTrimmedAvg,
+    FedXgbBagging,
     FedYogi,
     Krum,
     MultiKrum,
 )
 
 from fedcomp.errors import CodecSpecError, UsageError
-from fedcomp.flower import CompressedStrategy, to_model
+from fedcomp.flower import CheckpointFolder, CompressedStrategy, ResumableStrategy, to_array_record, to_model
 from fedcomp.flower.feed import needs_only_the_mean
 from fedcomp.flower.wrapping_grid import WrappingGrid
 from tests.flower.toy import MODEL, assert_model, compressed, mean_update, run_rounds, toy_client, toy_inner
@@ -123,6 +124,47 @@ def test_own_metrics_function_sees_every_client():
     assert seen == [[0.0, 1.0, 2.0, 3.0]]
     assert result.train_metrics_clientapp[1]["clients"] == 4
     assert inner.train_metrics_aggr_fn is aggregate
+
+
+def with_settings(message, context, call_next):
+    """Name a reply's records as no other app does, and add one."""
+    reply = call_next(message, context)
+    settings = ConfigRecord({"device": f"phone-{context.node_config['partition-id']}", "tags": []})
+    reply.content = RecordDict(
+        {"weights": reply.content["arrays"], "said": reply.content["metrics"], "settings": settings}
+    )
+    return reply
+
+
+def devices_of(records):
+    assert all(record["said"]["num-examples"] for record in records)
+    return sorted(record["settings"]["device"] for record in records)
+
+
+def test_replies_keep_their_records_for_a_strategy_that_reads_them():
+    class Reading(FedAvg):
+        def aggregate_train(self, server_round, replies):
+            replies = list(replies)
+            seen.extend(devices_of([reply.content for reply in replies]))
+            assert all(list(reply.content["weights"]) == list(MODEL) for reply in replies)
+            return super().aggregate_train(server_round, replies)
+
+    seen = []
+    result = run_rounds(compressed(toy_inner(Reading), codec="lossless")[0], toy_client(inner_mods=[with_settings]))
+    assert seen == [f"phone-{partition}" for partition in range(4)]
+    assert_model(result.arrays, {name: MODEL[name] + update for name, update in mean_update(range(4)).items()})
+
+
+def test_so_they_do_for_a_metrics_function():
+    seen = []
+
+    def aggregate(records, weighted_by):
+        seen.extend(devices_of(records))
+        return MetricRecord()
+
+    inner = toy_inner(train_metrics_aggr_fn=aggregate)
+    run_rounds(compressed(inner)[0], toy_client(inner_mods=[with_settings]))
+    assert seen == [f"phone-{partition}" for partition in range(4)]
 
 
 def test_bytes_are_those_of_the_arrays_that_travelled():
