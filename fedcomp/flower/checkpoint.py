@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from fedcomp.errors import CheckpointError
@@ -20,7 +21,6 @@ from fedcomp.flower.snapshot import Snapshot, read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from flwr.app import ArrayRecord
     from flwr.serverapp import Grid
@@ -63,8 +63,8 @@ class CheckpointFolder:
         path: The folder; it is made when it is needed.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
 
     def save(self, server_round: int, arrays: ArrayRecord, strategy: CompressedStrategy, grid: Grid) -> None:
         """Replace the checkpoint; the earlier one holds until the new one is complete.
@@ -72,7 +72,7 @@ class CheckpointFolder:
         Raises:
             CheckpointError: The strategy keeps something that can not be written.
         """
-        self.path.mkdir(exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         model = to_model(arrays)
         parts = {
             "run": Snapshot({"format": _FORMAT, "round": server_round, "tensors": list(model)}, {}),

@@ -53,7 +53,8 @@ class ResumableStrategy(Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
-        """Do the rounds that are left of `num_rounds`; see Flower's `Strategy.start`."""
+        """Do the rounds that are left of `num_rounds`; see `CompressedStrategy.start`."""
+        grid = self.inner.streaming(grid, initial_arrays)
         self.inner.save_state()  # what can not be kept is better known before the first round than after it
         if self._last:
             self._folder.restore(self._last, self.inner, grid)

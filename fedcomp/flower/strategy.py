@@ -177,9 +177,14 @@ class CompressedStrategy(Strategy):
 
     def start(self, grid: Grid, initial_arrays: ArrayRecord, *arguments: Any, **named: Any) -> Result:
         """Do all rounds, see Flower's `Strategy.start`; replies of its deployed Grid stream, see `StreamingGrid`."""
-        if is_deployed(grid):
-            grid = streaming(grid, max_reply_bytes=self.max_reply_bytes(initial_arrays))
-        return super().start(grid, initial_arrays, *arguments, **named)
+        return super().start(self.streaming(grid, initial_arrays), initial_arrays, *arguments, **named)
+
+    def streaming(self, grid: Grid, arrays: ArrayRecord) -> Grid:
+        """Return a `StreamingGrid` around Flower's deployed Grid, for models like `arrays`; any other Grid as it is.
+
+        For a loop of your own in the place of `start`: it is what `start` does first.
+        """
+        return streaming(grid, max_reply_bytes=self.max_reply_bytes(arrays)) if is_deployed(grid) else grid
 
     def max_reply_bytes(self, arrays: ArrayRecord) -> int:
         """Return more than the arrays of any honest reply take: a frame, or a plain model in up to float64."""

@@ -206,7 +206,8 @@ def test_what_can_not_work_is_said_at_once(inner, arguments, says):
         CompressedStrategy(inner, **arguments)
 
 
-def test_the_replies_of_flowers_deployed_grid_stream(monkeypatch):
+@pytest.mark.parametrize("is_resumable", [False, True])
+def test_the_replies_of_flowers_deployed_grid_stream(is_resumable, monkeypatch, tmp_path):
     class Waiting(WrappingGrid):
         def send_and_receive(self, messages, *, timeout=None):
             raise AssertionError("the Grid's own exchange does not stream")
@@ -216,7 +217,9 @@ def test_the_replies_of_flowers_deployed_grid_stream(monkeypatch):
 
     monkeypatch.setattr("flwr.superlink.grid.http_grid.HttpGrid", Waiting)
     strategy, rounds = compressed(codec="lossless")
-    run_rounds(strategy, toy_client(), on_grid=Waiting)
+    if is_resumable:
+        strategy = ResumableStrategy(strategy, CheckpointFolder(f"{tmp_path}/run/checkpoint"))
+    run_rounds(strategy, toy_client(), on_grid=Waiting, num_rounds=2)
     assert rounds[0].accepted == 4
 
 
