@@ -104,6 +104,16 @@ def fingerprint_model(model: Model) -> int:
     return digest.intdigest() % (2**32 - 1) + 1
 
 
+def check_model(name: str, model: object) -> None:
+    """Raise `UsageError` unless `model`, which is called `name`, is a mapping of NumPy arrays of numbers."""
+    if not isinstance(model, Mapping):
+        raise UsageError(f"{name} is a {type(model).__name__}, expected a mapping of NumPy arrays")
+    try:
+        ModelSpec.of(model)
+    except EncodeError as error:
+        raise UsageError(f"{name} is no model: {error}; `to_model` makes one of an ArrayRecord") from None
+
+
 def subtract_models(local: Model, base: Model) -> ModelDelta:
     """Return the update ``local - base``: the one place where the sign of a delta is defined.
 

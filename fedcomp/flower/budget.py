@@ -34,11 +34,20 @@ class GrowingBudget:
         num_bytes: Of a frame, on average over the rounds.
         num_rounds: Of the run.
         growth: The last round's budget over the first one's, above 0; 1 is the same in every round.
+
+    Raises:
+        UsageError: One of them is out of range.
     """
 
     num_bytes: int
     num_rounds: int
     growth: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.num_bytes < 1 or self.num_rounds < 1:
+            raise UsageError(f"{self.num_bytes} bytes in {self.num_rounds} rounds, expected 1 or more of both")
+        if not self.growth > 0:
+            raise UsageError(f"growth is {self.growth}, expected more than 0")
 
     def __call__(self, server_round: int, client: int) -> int:
         """Return the budget of a round, from 1; all clients have the same."""
@@ -90,7 +99,7 @@ def _share(ratio: float, power: float) -> float:
 
 def check_budget(name: str, budget: Budget) -> None:
     """Raise `UsageError` unless a budget is a number of bytes, 0 for no limit, or a function."""
-    if callable(budget) or (isinstance(budget, int) and budget >= 0):
+    if callable(budget) or (isinstance(budget, int) and not isinstance(budget, bool) and budget >= 0):
         return
     raise UsageError(f"{name} is {budget!r}, expected a whole number of bytes, 0 for no limit, or a function")
 

@@ -28,7 +28,7 @@ from fedcomp.flower.model_order import (
 )
 from fedcomp.flower.order_record import read_order
 from fedcomp.flower.records import only_array_record, to_array_record, to_model
-from fedcomp.types import ModelSpec, add_delta, fingerprint_model
+from fedcomp.types import ModelSpec, add_delta, check_model, fingerprint_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +128,9 @@ class Receiver:
         if self._initial is None:
             return None
         try:
-            return self._initial(message, context)
+            model = self._initial(message, context)
+            check_model("it", model)
+            return model
         except Exception as error:
             # Without it the client is sent a whole model: that costs bytes, not the round.
             log(WARNING, "the initial model could not be built: %s", error)

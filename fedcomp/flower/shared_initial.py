@@ -8,7 +8,7 @@ import numpy as np
 
 from fedcomp.flower.held_models import HeldModel
 from fedcomp.flower.snapshot import Snapshot
-from fedcomp.types import fingerprint_model
+from fedcomp.types import check_model, fingerprint_model
 
 if TYPE_CHECKING:
     from fedcomp.types import Model
@@ -19,9 +19,14 @@ class SharedInitial:
 
     Args:
         model: What clients' mods build (`compression_mod(initial=...)`); None if they do not.
+
+    Raises:
+        UsageError: It is no model.
     """
 
     def __init__(self, model: Model | None = None) -> None:
+        if model is not None:
+            check_model("initial", model)
         self._held = HeldModel(fingerprint_model(model), model, as_of=1) if model is not None else None
         self._without = set[int]()
 

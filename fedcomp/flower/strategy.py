@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flwr.app import RecordDict
 from flwr.common.logger import log
-from flwr.serverapp.strategy import FedAvg, Strategy
+from flwr.serverapp.strategy import FedAvg, FedXgbBagging, FedXgbCyclic, Strategy
 
 from fedcomp.codecs import NO_CODEC, ErrorFeedback, parse_codec
 from fedcomp.errors import FrameError, InvalidValues, UsageError
+from fedcomp.flower.authentication import FrameKeys
 from fedcomp.flower.budget import check_budget, check_scalable, divide_by_weight, granted
 from fedcomp.flower.downlink import Broadcast, Downlink
 from fedcomp.flower.evaluations import screen_evaluations
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
     from flwr.serverapp.strategy import Result
 
-    from fedcomp.flower.authentication import FrameKeys
     from fedcomp.flower.budget import Budget
     from fedcomp.flower.downlink import SentModels
     from fedcomp.flower.screening import AcceptedUpdate
@@ -97,7 +97,8 @@ class CompressedStrategy(Strategy):
         on_round: Called with the counts of each finished training round.
 
     Raises:
-        UsageError: `inner` is no such strategy, a codec does not parse, or a number is out of range.
+        UsageError: `inner` is no such strategy, makes trees, or has a `start` of its own; a codec does not parse; an
+            argument is of another kind or out of range.
     """
 
     def __init__(
@@ -126,9 +127,13 @@ class CompressedStrategy(Strategy):
         on_round: Callable[[RoundTraffic], None] | None = None,
     ) -> None:
         _check_inner(inner)
+        for name, text in {"codec": codec, "downlink": downlink, "downlink_full": downlink_full}.items():
+            _check_text(name, text)
         ErrorFeedback(residual_decay, momentum_correction)  # raises what is out of range here, not at the clients
         if min_replies < 1:
             raise UsageError(f"min_replies is {min_replies}, expected 1 or more")
+        if not isinstance(authenticate, FrameKeys | None):
+            raise UsageError(f"authenticate is {authenticate!r}, expected FrameKeys, such as FrameKeys(folder)")
         if authenticate and codec == NO_CODEC:
             raise UsageError("plain arrays have no frame to authenticate: set codec, such as lossless")
         if not 0 <= clip_update_norm < math.inf:
@@ -398,8 +403,21 @@ class CompressedStrategy(Strategy):
 
 
 def _check_inner(inner: Strategy) -> None:
+    found = f"{type(inner).__module__}.{type(inner).__qualname__}"
     if not isinstance(inner, Strategy):
-        found = f"{type(inner).__module__}.{type(inner).__qualname__}"
         raise UsageError(f"inner is {found}, expected a strategy of flwr.serverapp.strategy, such as FedAvg()")
+    if isinstance(inner, FedXgbBagging | FedXgbCyclic):
+        raise UsageError(
+            f"inner is {found}: trees grow from round to round, and only models of fixed shapes are compressed"
+        )
+    if type(inner).start is not Strategy.start and not isinstance(inner, CompressedStrategy):
+        raise UsageError(
+            f"inner is {found}, whose own start would never be called: let a subclass of CompressedStrategy have it"
+        )
     if isinstance(innermost(inner), CompressedStrategy):
         raise UsageError("inner is a CompressedStrategy already: updates are compressed once")
+
+
+def _check_text(name: str, codec: object) -> None:
+    if not isinstance(codec, str):
+        raise UsageError(f"{name} is {codec!r}, expected text: a codec such as 'thin', or {NO_CODEC!r}")

@@ -3,6 +3,7 @@
 import pytest
 
 from fedcomp.errors import FrameMalformed
+from fedcomp.flower import to_array_record
 from fedcomp.flower.receiving import Receiver
 from fedcomp.types import fingerprint_model
 from fedcomp.wire import FrameLimits
@@ -34,3 +35,13 @@ def test_a_server_that_repeats_a_reference_is_told():
     run_rounds(strategy, toy_client(initial=initial), num_nodes=1, num_rounds=2)
     assert [each.accepted for each in rounds] == [1, 0]
     assert "the server names 3 references, 1 of them different" in rounds[1].complaints[0]
+
+
+@pytest.mark.parametrize(
+    "wrong", [to_array_record(MODEL), list(MODEL.values()), {name: values.tolist() for name, values in MODEL.items()}]
+)
+def test_an_initial_model_that_is_none_costs_one_round_and_not_all(wrong, caplog):
+    strategy, rounds = compressed(codec="q4", downlink="q4", initial=MODEL)
+    run_rounds(strategy, toy_client(initial=lambda *_: wrong), num_rounds=3)
+    assert [each.accepted for each in rounds] == [0, 4, 4]
+    assert "the initial model could not be built: it is" in caplog.text

@@ -199,6 +199,15 @@ def test_server_state_is_as_the_arguments_say():
         (FedAvg(), {"uplink_budget": "3kB"}, "uplink_budget is '3kB'"),
         (FedAvg(), {"uplink_budget": 370.0}, "uplink_budget is 370.0"),
         (FedAvg(), {"downlink_budget": 10}, "downlink_budget needs a downlink codec"),
+        (FedAvg(), {"uplink_budget": True}, "uplink_budget is True"),
+        (FedAvg(), {"codec": None}, "codec is None, expected text: a codec such as 'thin', or 'none'"),
+        (FedAvg(), {"downlink": None}, "downlink is None, expected text"),
+        (FedAvg(), {"downlink": "thin", "downlink_full": 8}, "downlink_full is 8, expected text"),
+        (FedAvg(), {"authenticate": "keys"}, "authenticate is 'keys', expected FrameKeys"),
+        (FedAvg(), {"initial": to_array_record(MODEL)}, "initial is no model: tensor 'weight' is a Array.*`to_model`"),
+        (FedAvg(), {"initial": list(MODEL.values())}, "initial is a list, expected a mapping"),
+        (FedXgbBagging(), {}, "trees grow"),
+        (type("Saving", (FedAvg,), {"start": lambda *_: None})(), {}, "Saving, whose own start would never be called"),
     ],
 )
 def test_what_can_not_work_is_said_at_once(inner, arguments, says):
