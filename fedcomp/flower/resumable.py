@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from logging import INFO
 from typing import TYPE_CHECKING
 
+from flwr.common.logger import log
 from flwr.serverapp.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class ResumableStrategy(Strategy):
         if self._last:
             self._folder.restore(self._last, self.inner, grid)
             initial_arrays = self._last.arrays
+            log(INFO, "going on after round %d of %d; Flower counts from 1", self._last.server_round, num_rounds)
         done = self.finished_rounds
 
         def finish_round(number: int, arrays: ArrayRecord) -> MetricRecord | None:

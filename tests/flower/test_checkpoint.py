@@ -182,13 +182,15 @@ def test_tensors_of_a_type_that_numpy_lacks_are_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_any_stock_strategy_goes_on_to_the_same_model(name, tmp_path):
+def test_any_stock_strategy_goes_on_to_the_same_model(name, tmp_path, caplog):
     """Four rounds, and two rounds, a checkpoint and two more with everything built anew."""
     whole = four_rounds(name, tmp_path / "whole", stop_after=4)
     four_rounds(name, tmp_path / "parts", stop_after=2)
+    assert "going on" not in caplog.text
     rest = four_rounds(name, tmp_path / "parts", stop_after=4)
     assert {key: array.data for key, array in rest.arrays.items()} == {k: a.data for k, a in whole.arrays.items()}
     assert set(rest.train_metrics_clientapp) == {3, 4}
+    assert "going on after round 2 of 4" in caplog.text
 
 
 class Stopped(Exception):
