@@ -9,11 +9,30 @@ from flwr.serverapp.strategy import (
     DifferentialPrivacyClientSideAdaptiveClipping,
     DifferentialPrivacyClientSideFixedClipping,
     FedAvgM,
+    FedXgbBagging,
+    FedXgbCyclic,
     Strategy,
 )
 
+from fedcomp.errors import UsageError
+
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord
+
+
+def check_inner(inner: object, wrapper: type[Strategy]) -> None:
+    """Raise `UsageError` unless a strategy can work inside another one, of class `wrapper`."""
+    found = f"{type(inner).__module__}.{type(inner).__qualname__}"
+    if not isinstance(inner, Strategy):
+        raise UsageError(f"inner is {found}, expected a strategy of flwr.serverapp.strategy, such as FedAvg()")
+    if isinstance(innermost(inner), wrapper):
+        raise UsageError(f"inner is a {wrapper.__name__} already: updates are compressed once")
+    if isinstance(inner, FedXgbBagging | FedXgbCyclic):
+        raise UsageError(f"inner is {found}: trees grow each round, and only models of fixed shapes are compressed")
+    if type(inner).start is not Strategy.start:
+        raise UsageError(
+            f"inner is {found}, whose own start would never be called: let a subclass of {wrapper.__name__} have it"
+        )
 
 
 def begin_from(strategy: Strategy, arrays: ArrayRecord) -> None:

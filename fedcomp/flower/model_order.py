@@ -121,6 +121,13 @@ def failure_of(error: Error) -> str | None:
     return reason if error.code == _ERROR_CODE and reason in (LOST, LOST_REFERENCE, REFUSED) else None
 
 
+def explain(error: Error) -> str:
+    """Return what a client says, and what it means where an app was given a frame: Flower's own text does not tell."""
+    reason = str(error.reason)
+    is_of_a_frame = repr(FRAME_TYPE) in reason
+    return f"{reason}; is compression_mod() the first of the ClientApp's mods?" if is_of_a_frame else reason
+
+
 def _read_tensor(name: object, dtype: object, shape: object) -> TensorSpec:
     if not isinstance(name, str) or not isinstance(dtype, str) or not isinstance(shape, list):
         raise ValueError("expected name, type and shape of each tensor")

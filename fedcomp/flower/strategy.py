@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flwr.app import RecordDict
 from flwr.common.logger import log
-from flwr.serverapp.strategy import FedAvg, FedXgbBagging, FedXgbCyclic, Strategy
+from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fedcomp.codecs import NO_CODEC, ErrorFeedback, parse_codec
 from fedcomp.errors import FrameError, InvalidValues, UsageError
@@ -19,10 +19,10 @@ from fedcomp.flower.downlink import Broadcast, Downlink
 from fedcomp.flower.evaluations import screen_evaluations
 from fedcomp.flower.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
 from fedcomp.flower.inflating import is_deployed
-from fedcomp.flower.inner import begin_from, innermost, norm_at_clients, only_weight, weighted_by
+from fedcomp.flower.inner import begin_from, check_inner, innermost, norm_at_clients, only_weight, weighted_by
 from fedcomp.flower.keeping import keep_strategy, restore_strategy
 from fedcomp.flower.lineage import new_lineage
-from fedcomp.flower.model_order import MODEL_KEY, failure_of
+from fedcomp.flower.model_order import MODEL_KEY, explain, failure_of
 from fedcomp.flower.order import ORDER_KEY, CompressionOrder
 from fedcomp.flower.order_record import write_order
 from fedcomp.flower.records import num_bytes, only_array_record, to_array_record, to_model, with_types_of
@@ -126,7 +126,7 @@ class CompressedStrategy(Strategy):
         on_update: Callable[[int, AcceptedUpdate], None] | None = None,
         on_round: Callable[[RoundTraffic], None] | None = None,
     ) -> None:
-        _check_inner(inner)
+        check_inner(inner, CompressedStrategy)
         for name, text in {"codec": codec, "downlink": downlink, "downlink_full": downlink_full}.items():
             _check_text(name, text)
         ErrorFeedback(residual_decay, momentum_correction)  # raises what is out of range here, not at the clients
@@ -333,7 +333,7 @@ class CompressedStrategy(Strategy):
                 )
                 continue
             if reply.has_error() or self._screening is None:
-                reason = reply.error.reason if reply.has_error() else "it was not asked"
+                reason = explain(reply.error) if reply.has_error() else "it was not asked"
                 self._traffic.complain(f"client {sender} failed: {reason}", client=sender)
                 continue
             self._traffic.uplink_bytes += sum(num_bytes(record) for record in reply.content.array_records.values())
@@ -400,22 +400,6 @@ class CompressedStrategy(Strategy):
         self._traffic.complain(
             f"refused the update of client {sender}: {reason}: {error}", client=sender, reason=reason
         )
-
-
-def _check_inner(inner: Strategy) -> None:
-    found = f"{type(inner).__module__}.{type(inner).__qualname__}"
-    if not isinstance(inner, Strategy):
-        raise UsageError(f"inner is {found}, expected a strategy of flwr.serverapp.strategy, such as FedAvg()")
-    if isinstance(inner, FedXgbBagging | FedXgbCyclic):
-        raise UsageError(
-            f"inner is {found}: trees grow from round to round, and only models of fixed shapes are compressed"
-        )
-    if type(inner).start is not Strategy.start and not isinstance(inner, CompressedStrategy):
-        raise UsageError(
-            f"inner is {found}, whose own start would never be called: let a subclass of CompressedStrategy have it"
-        )
-    if isinstance(innermost(inner), CompressedStrategy):
-        raise UsageError("inner is a CompressedStrategy already: updates are compressed once")
 
 
 def _check_text(name: str, codec: object) -> None:

@@ -351,6 +351,13 @@ def test_a_client_without_the_mod_is_told_what_is_missing():
     assert "compression_mod()" in rounds[0].complaints[0]
 
 
+def test_so_it_is_where_it_can_not_read_the_model():
+    strategy, rounds = compressed(downlink="thin")
+    run_rounds(strategy, toy_client(with_mod=False))
+    assert rounds[0].failed == 4
+    assert "is compression_mod() the first of the ClientApp's mods?" in rounds[0].complaints[0]
+
+
 @pytest.mark.parametrize(
     "change",
     [
