@@ -8,7 +8,7 @@ import pytest
 import zstandard
 
 import fedcomp
-from fedcomp.codecs.entropy import Zstd
+from fedcomp.codecs.coding.entropy import Zstd
 from fedcomp.flower import StreamingGrid, to_model
 from fedcomp.wire import FrameLimits, Section, SectionKind, read_frame, write_frame
 from tests.flower.toy import compressed, frame_of, run_rounds, tamper, toy_client, toy_inner, with_frame

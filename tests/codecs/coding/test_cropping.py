@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fedcomp
-from fedcomp.codecs import cropping
-from fedcomp.codecs.grouping import count_lines
+from fedcomp.codecs.coding import cropping
+from fedcomp.codecs.coding.grouping import count_lines
 from fedcomp.codecs.layout import layout_of
 from fedcomp.errors import InvalidValues
 from fedcomp.wire import FrameLimits, Section, SectionKind, read_frame, write_frame

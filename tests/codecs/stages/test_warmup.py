@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import fedcomp
-from fedcomp.codecs.topk import TopK
-from fedcomp.codecs.warmup import Warmup
+from fedcomp.codecs.stages.topk import TopK
+from fedcomp.codecs.stages.warmup import Warmup
 from fedcomp.errors import CodecSpecError
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from fedcomp.codecs.groups import SCALES, read_scale_args, reduce_groups, scale_args, spread, sum_groups
-from fedcomp.codecs.levels import FixedLevels, nearest
 from fedcomp.codecs.stage import parameter
+from fedcomp.codecs.stages.levels import FixedLevels, nearest
 from fedcomp.wire import SectionKind
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcomp.codecs.rans import TOTAL, IntervalDecoder, encode_intervals
+from fedcomp.codecs.coding.rans import TOTAL, IntervalDecoder, encode_intervals
 from fedcomp.errors import FrameMalformed
 
 widths = st.one_of(st.integers(1, TOTAL), st.integers(1, 3), st.integers(TOTAL - 3, TOTAL))

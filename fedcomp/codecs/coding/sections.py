@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedcomp.codecs import channel_signs, contextual, cropping, grouping, signs
-from fedcomp.codecs.entropy import compress, decompress
-from fedcomp.codecs.positions import gaps_to_positions, positions_to_gaps
-from fedcomp.codecs.rans import INTERVALS
+from fedcomp.codecs.coding import channel_signs, contextual, cropping, grouping, signs
+from fedcomp.codecs.coding.entropy import compress, decompress
+from fedcomp.codecs.coding.positions import gaps_to_positions, positions_to_gaps
+from fedcomp.codecs.coding.rans import INTERVALS
 from fedcomp.codecs.stage import ArraySpec
 from fedcomp.errors import FrameMalformed, InvalidValues, MissingContext, UsageError
 from fedcomp.wire import Section, SectionKind

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fedcomp
-from fedcomp.codecs.trainable import Trainable
+from fedcomp.codecs.stages.trainable import Trainable
 from fedcomp.errors import EncodeError, FrameMalformed
 from fedcomp.wire import Binding, Frame, Section, SectionKind, StageHeader, write_frame
 

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedcomp.codecs.odds import Odds
-from fedcomp.codecs.rans import LOWEST, TOTAL, TOTAL_BITS, IntervalDecoder, encode_intervals
+from fedcomp.codecs.coding.odds import Odds
+from fedcomp.codecs.coding.rans import LOWEST, TOTAL, TOTAL_BITS, IntervalDecoder, encode_intervals
 from fedcomp.errors import InvalidValues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fedcomp.codecs.coding.odds import Line
     from fedcomp.codecs.groups import Cuts
-    from fedcomp.codecs.odds import Line
     from fedcomp.types import NDArray
 
 _LONGEST_LINE = 1 << 24

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fedcomp.codecs.grouping import count_lines, grouped_matrices
+from fedcomp.codecs.coding.grouping import count_lines, grouped_matrices
 from fedcomp.errors import InvalidValues
 
 if TYPE_CHECKING:

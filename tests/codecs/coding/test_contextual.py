@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fedcomp
-from fedcomp.codecs import contextual, odds
+from fedcomp.codecs.coding import contextual, odds
+from fedcomp.codecs.coding.odds import Odds, octaves_below_top
+from fedcomp.codecs.coding.rans import INTERVALS
+from fedcomp.codecs.coding.sections import code_positions, decode_positions
 from fedcomp.codecs.layout import layout_of
-from fedcomp.codecs.odds import Odds, octaves_below_top
-from fedcomp.codecs.rans import INTERVALS
-from fedcomp.codecs.sections import code_positions, decode_positions
-from fedcomp.codecs.topk import TopK
+from fedcomp.codecs.stages.topk import TopK
 from fedcomp.errors import FrameError, FrameMalformed, InvalidValues, MissingContext, UsageError
 from fedcomp.wire import Section, SectionKind
 

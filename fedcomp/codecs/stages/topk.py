@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from fedcomp.codecs.contextual import estimate_bits
+from fedcomp.codecs.coding.contextual import estimate_bits
 from fedcomp.codecs.stage import Selection, check_parameters, parameter
 
 if TYPE_CHECKING:

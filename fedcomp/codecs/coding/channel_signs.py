@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedcomp.codecs.rans import TOTAL, IntervalDecoder, encode_intervals
+from fedcomp.codecs.coding.rans import TOTAL, IntervalDecoder, encode_intervals
 
 if TYPE_CHECKING:
     from fedcomp.codecs.groups import Cuts

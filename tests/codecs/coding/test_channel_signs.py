@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcomp.codecs import channel_signs
+from fedcomp.codecs.coding import channel_signs
+from fedcomp.codecs.coding.rans import INTERVALS
+from fedcomp.codecs.coding.sections import code_signs, decode_signs
 from fedcomp.codecs.groups import Cuts
-from fedcomp.codecs.rans import INTERVALS
-from fedcomp.codecs.sections import code_signs, decode_signs
 from fedcomp.errors import FrameError, FrameMalformed
 from fedcomp.wire import Section, SectionKind
 

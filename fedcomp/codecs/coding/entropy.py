@@ -10,8 +10,8 @@ import openzl.ext as openzl
 import zstandard
 from pcodec import ChunkConfig, DeltaSpec, ModeSpec, standalone
 
-from fedcomp.codecs.openzl_frame import check_openzl_frame
-from fedcomp.codecs.pcodec_frame import read_pcodec_frame
+from fedcomp.codecs.coding.openzl_frame import check_openzl_frame
+from fedcomp.codecs.coding.pcodec_frame import read_pcodec_frame
 from fedcomp.errors import FrameMalformed
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from fedcomp.codecs.groups import PIECE
-from fedcomp.codecs.levels import level_means, look_up, nearest
 from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
+from fedcomp.codecs.stages.levels import level_means, look_up, nearest
 from fedcomp.errors import InvalidValues
 from fedcomp.wire import SectionKind
 

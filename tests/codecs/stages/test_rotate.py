@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fedcomp
-from fedcomp.codecs.rotate import block_cuts, rotate, rotate_back
+from fedcomp.codecs.stages.rotate import block_cuts, rotate, rotate_back
 from fedcomp.errors import InvalidValues
 from fedcomp.wire import Binding, Frame, Section, SectionKind, StageHeader, write_frame
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import fedcomp
 from fedcomp.codecs.layout import layout_of
-from fedcomp.codecs.lowrank import LowRank
+from fedcomp.codecs.stages.lowrank import LowRank
 from fedcomp.errors import CodecSpecError, FrameMalformed, InvalidValues
 from fedcomp.wire import Binding, Frame, Section, SectionKind, StageHeader, write_frame
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedcomp.codecs.entropy import OpenZLFSE, Pcodec
+from fedcomp.codecs.coding.entropy import OpenZLFSE, Pcodec
 from fedcomp.codecs.stage import ArraySpec
 from fedcomp.errors import FrameMalformed
 

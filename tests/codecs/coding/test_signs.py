@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fedcomp
-from fedcomp.codecs.signs import join_signs, packed_size, split_signs
+from fedcomp.codecs.coding.signs import join_signs, packed_size, split_signs
 from fedcomp.errors import InvalidValues
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from fedcomp.codecs.positions import draw_positions
+from fedcomp.codecs.coding.positions import draw_positions
 from fedcomp.codecs.stage import Selection, check_parameters, parameter
 from fedcomp.errors import UsageError
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fedcomp
+from fedcomp.codecs.coding.positions import draw_positions, gaps_to_positions, positions_to_gaps
 from fedcomp.codecs.groups import Cuts
-from fedcomp.codecs.positions import draw_positions, gaps_to_positions, positions_to_gaps
-from fedcomp.codecs.topk import TopK
+from fedcomp.codecs.stages.topk import TopK
 from fedcomp.errors import InvalidValues, UsageError
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from fedcomp.codecs.groups import PIECE, root_mean_square
-from fedcomp.codecs.levels import look_up
 from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
+from fedcomp.codecs.stages.levels import look_up
 from fedcomp.errors import InvalidValues
 from fedcomp.wire import SectionKind
 

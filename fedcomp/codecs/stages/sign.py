@@ -10,7 +10,7 @@ import numpy as np
 
 from fedcomp.codecs.groups import SCALES, read_scale_args, scale_args, spread, sum_groups
 from fedcomp.codecs.stage import ArraySpec, check_parameters, parameter
-from fedcomp.codecs.ternary import unpack_signs
+from fedcomp.codecs.stages.ternary import unpack_signs
 from fedcomp.errors import InvalidValues
 from fedcomp.wire import SectionKind
 

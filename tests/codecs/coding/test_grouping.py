@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fedcomp
-from fedcomp.codecs import grouping
+from fedcomp.codecs.coding import grouping
 from fedcomp.codecs.layout import layout_of
 from fedcomp.errors import FrameError, InvalidValues
 from fedcomp.wire import FrameLimits, Section, SectionKind, read_frame, write_frame

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from fedcomp.codecs.groups import read_scale_args, scale_args
-from fedcomp.codecs.levels import FixedLevels
+from fedcomp.codecs.stages.levels import FixedLevels
 
 if TYPE_CHECKING:
     from fedcomp.types import NDArray
