@@ -14,8 +14,8 @@ from fedcomp.deployment.supernode import NodeSettings, run_supernode
 from fedcomp.errors import UsageError
 from fedcomp.files import try_lock
 from fedcomp.flower import FrameKey
-from fedcomp.flower.client_state import STATE_DIR_KEY
-from fedcomp.flower.mod import BUDGET_KEY, FRAME_KEY
+from fedcomp.flower.client.client_state import STATE_DIR_KEY
+from fedcomp.flower.client.mod import BUDGET_KEY, FRAME_KEY
 
 _log = logging.getLogger("fedcomp")
 

@@ -61,7 +61,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: {error}") from None
     if not isinstance(content, dict):
         raise DataError(f"{path} is a {type(content).__name__}, expected an object")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from fedcomp.command_line import LogFileOption, LogFormatOption, LogLevelOption  # noqa: TC001 - typer looks at them
 from fedcomp.errors import UsageError
+from fedcomp.files import read_json
 from fedcomp.reporting.logs import LogFormat, LogSettings, configure_logging
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def add(
             "float_test": on_test.accuracy(content),
             "stored_test": on_test.accuracy(found.content),
         },
-        card=_read_card(card) if card else {},
+        card=read_json(card) if card else {},
         created=datetime.now(UTC),
         fedcomp=version("fedcomp"),
         parent=versions[-1].digest if versions else None,
@@ -247,16 +247,6 @@ def _version(url: str, name: str, digest: str) -> tuple[ModelStore, Version]:
 
     models = ModelStore(url)
     return models, models.resolve(name, digest or None)
-
-
-def _read_card(path: Path) -> dict[str, object]:
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"card {path} is no JSON: {error}") from None
-    if not isinstance(card, dict):
-        raise UsageError(f"card {path} holds a {type(card).__name__}, expected an object")
-    return card
 
 
 def _print_manifest(manifest: Manifest) -> None:

@@ -9,14 +9,14 @@ import ml_dtypes
 import numpy as np
 
 from fedcomp.codecs import Codec
-from fedcomp.codecs.balance import Balance
-from fedcomp.codecs.keep import Keep
-from fedcomp.codecs.plain import Float32
 from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS, TRANSFORMS
-from fedcomp.codecs.ternary import Ternary
-from fedcomp.codecs.trainable import Trainable
-from fedcomp.codecs.uniform import Uniform
-from fedcomp.codecs.warmup import Warmup
+from fedcomp.codecs.stages.balance import Balance
+from fedcomp.codecs.stages.keep import Keep
+from fedcomp.codecs.stages.plain import Float32
+from fedcomp.codecs.stages.ternary import Ternary
+from fedcomp.codecs.stages.trainable import Trainable
+from fedcomp.codecs.stages.uniform import Uniform
+from fedcomp.codecs.stages.warmup import Warmup
 from fedcomp.errors import UsageError
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from fedcomp.config import PARTICIPANTS_KEY
 from fedcomp.flower import CompressedStrategy, to_array_record, to_model
-from fedcomp.flower.feed import needs_only_the_mean
-from fedcomp.flower.keeping import keep_strategy, restore_strategy
+from fedcomp.flower.server.feed import needs_only_the_mean
+from fedcomp.flower.state.keeping import keep_strategy, restore_strategy
 from fedcomp.models import get_weights, set_weights
 from fedcomp.seeding import derive_rng
 from fedcomp.simulation.identity import task_identity

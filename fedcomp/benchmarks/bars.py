@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fedcomp.benchmarks.codecs import TOP_1_PER_CENT
 from fedcomp.benchmarks.peers import DEEP_CABAC, GZIP_FLOATS, OURS, PLAIN_PAIRS
-from fedcomp.codecs.rotate import block_cuts
+from fedcomp.codecs.stages.rotate import block_cuts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

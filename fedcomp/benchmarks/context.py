@@ -15,9 +15,9 @@ from fedcomp.benchmarks.peers import deep_cabac_of_signs
 from fedcomp.benchmarks.signals import bytes_by_signal
 from fedcomp.benchmarks.updates import draw_clients, training_updates
 from fedcomp.codecs import CodingContext, decode_update, parse_codec
-from fedcomp.codecs.entropy import Pcodec
+from fedcomp.codecs.coding.entropy import Pcodec
+from fedcomp.codecs.coding.positions import positions_to_gaps
 from fedcomp.codecs.layout import flatten_finite, layout_of
-from fedcomp.codecs.positions import positions_to_gaps
 from fedcomp.types import ModelSpec, fingerprint_model, subtract_models
 
 if TYPE_CHECKING:

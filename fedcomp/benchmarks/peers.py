@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import zstandard
 
-from fedcomp.codecs.entropy import compress
+from fedcomp.codecs.coding.entropy import compress
+from fedcomp.codecs.coding.sections import code_positions, code_values
 from fedcomp.codecs.layout import flatten_finite, layout_of
-from fedcomp.codecs.sections import code_positions, code_values
-from fedcomp.codecs.topk import TopK
-from fedcomp.codecs.uniform import Uniform
+from fedcomp.codecs.stages.topk import TopK
+from fedcomp.codecs.stages.uniform import Uniform
 from fedcomp.types import ModelSpec
 from fedcomp.wire import SectionKind
 

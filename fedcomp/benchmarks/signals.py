@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedcomp.codecs.contextual import encode_positions
+from fedcomp.codecs.coding.contextual import encode_positions
 
 if TYPE_CHECKING:
     from fedcomp.codecs.groups import Cuts, Matrix

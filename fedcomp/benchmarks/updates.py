@@ -8,7 +8,7 @@ import numpy as np
 
 from fedcomp.codecs import ErrorFeedback, decode_update, parse_codec
 from fedcomp.data import hold_out, load_dataset, partition_labels, split_labelled
-from fedcomp.flower.fold import WeightedMean
+from fedcomp.flower.server.fold import WeightedMean
 from fedcomp.models import build_model, get_weights, set_weights
 from fedcomp.seeding import derive_rng, derive_seed
 from fedcomp.training import ImageViews, LocalSettings, ObjectiveSettings, make_objective, train_locally

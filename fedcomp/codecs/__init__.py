@@ -1,8 +1,8 @@
 """Codecs: how a model update becomes few bytes, and comes back checked. NumPy only.
 
-A codec is written as text (`parse_codec`): ``keep | sparsifier | quantizer``. Each stage is one file and one line in
-`registry`; entropy coding is chosen for each section by size. State is never hidden: randomness and context come in
-as arguments, `ErrorFeedback` takes a residual and returns one.
+A codec is written as text (`parse_codec`): ``keep | sparsifier | quantizer``. Each stage is one file in `stages` and
+one line in `registry`; `coding` makes sections of bytes of what they choose, each in whichever way makes it smallest.
+State is never hidden: randomness and context come in as arguments, `ErrorFeedback` takes a residual and returns one.
 """
 
 from fedcomp.codecs.context import CodingContext

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fedcomp.codecs.balance import Balance, multiply_tensors
+from fedcomp.codecs.coding.entropy import decompress
+from fedcomp.codecs.coding.positions import draw_positions
+from fedcomp.codecs.coding.sections import decode_positions, decode_signs, decode_values
 from fedcomp.codecs.decoded import DecodedUpdate
-from fedcomp.codecs.entropy import decompress
 from fedcomp.codecs.groups import Cuts
-from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.layout import layout_of
-from fedcomp.codecs.positions import draw_positions
 from fedcomp.codecs.products import Factored
 from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS, TRANSFORMS
-from fedcomp.codecs.sections import decode_positions, decode_signs, decode_values
 from fedcomp.codecs.stage import ArraySpec, Factoring
-from fedcomp.codecs.trainable import Trainable
+from fedcomp.codecs.stages.balance import Balance, multiply_tensors
+from fedcomp.codecs.stages.keep import Keep
+from fedcomp.codecs.stages.trainable import Trainable
 from fedcomp.errors import FrameMalformed, InvalidValues, SpecMismatch
 from fedcomp.wire import OWN_FRAMES, FrameLimits, SectionKind, read_frame
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from fedcomp.codecs.entropy import CODERS
-from fedcomp.codecs.rans import INTERVALS
+from fedcomp.codecs.coding.entropy import CODERS
+from fedcomp.codecs.coding.rans import INTERVALS
 from fedcomp.codecs.registry import STAGES
 from fedcomp.wire import FrameLimits, SectionKind, measure_header, read_frame
 

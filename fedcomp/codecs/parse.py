@@ -15,13 +15,13 @@ import re
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, get_type_hints
 
-from fedcomp.codecs.balance import Balance
-from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.pipeline import Codec
 from fedcomp.codecs.registry import PRESETS, QUANTIZERS, SPARSIFIERS, STAGES, TRANSFORMS
 from fedcomp.codecs.stage import ParameterError
-from fedcomp.codecs.trainable import Trainable
-from fedcomp.codecs.warmup import Warmup
+from fedcomp.codecs.stages.balance import Balance
+from fedcomp.codecs.stages.keep import Keep
+from fedcomp.codecs.stages.trainable import Trainable
+from fedcomp.codecs.stages.warmup import Warmup
 from fedcomp.errors import CodecSpecError, UsageError
 
 if TYPE_CHECKING:

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from fedcomp.codecs.balance import Balance, multiply_tensors
+from fedcomp.codecs.coding.entropy import compress
+from fedcomp.codecs.coding.sections import code_positions, code_signs, code_values
 from fedcomp.codecs.decoder import decode_transformed
-from fedcomp.codecs.entropy import compress
 from fedcomp.codecs.groups import root_mean_square
-from fedcomp.codecs.keep import Keep
 from fedcomp.codecs.layout import flatten_finite, layout_of
 from fedcomp.codecs.ledger import ByteLedger
 from fedcomp.codecs.rate import fit_budget
-from fedcomp.codecs.sections import code_positions, code_signs, code_values
 from fedcomp.codecs.stage import Fitted, Relative, Scalable
-from fedcomp.codecs.trainable import Trainable
-from fedcomp.codecs.warmup import Warmup
+from fedcomp.codecs.stages.balance import Balance, multiply_tensors
+from fedcomp.codecs.stages.keep import Keep
+from fedcomp.codecs.stages.trainable import Trainable
+from fedcomp.codecs.stages.warmup import Warmup
 from fedcomp.errors import UsageError, WrongCodec
 from fedcomp.types import ModelSpec
 from fedcomp.wire import (

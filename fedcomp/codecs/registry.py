@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedcomp.codecs.balance import Balance
-from fedcomp.codecs.codebook import Codebook
-from fedcomp.codecs.deadzone import DeadZone
-from fedcomp.codecs.eden import Eden
-from fedcomp.codecs.keep import Keep
-from fedcomp.codecs.log import Log
-from fedcomp.codecs.lowrank import LowRank
-from fedcomp.codecs.nf4 import NF4
-from fedcomp.codecs.plain import Float16, Float32
-from fedcomp.codecs.randk import RandK
-from fedcomp.codecs.rotate import Rotate
-from fedcomp.codecs.rows import Rows
-from fedcomp.codecs.sign import Sign
-from fedcomp.codecs.ternary import Ternary
-from fedcomp.codecs.threshold import Threshold
-from fedcomp.codecs.topk import TopK
-from fedcomp.codecs.trainable import Trainable
-from fedcomp.codecs.uniform import Uniform
-from fedcomp.codecs.warmup import Warmup
+from fedcomp.codecs.stages.balance import Balance
+from fedcomp.codecs.stages.codebook import Codebook
+from fedcomp.codecs.stages.deadzone import DeadZone
+from fedcomp.codecs.stages.eden import Eden
+from fedcomp.codecs.stages.keep import Keep
+from fedcomp.codecs.stages.log import Log
+from fedcomp.codecs.stages.lowrank import LowRank
+from fedcomp.codecs.stages.nf4 import NF4
+from fedcomp.codecs.stages.plain import Float16, Float32
+from fedcomp.codecs.stages.randk import RandK
+from fedcomp.codecs.stages.rotate import Rotate
+from fedcomp.codecs.stages.rows import Rows
+from fedcomp.codecs.stages.sign import Sign
+from fedcomp.codecs.stages.ternary import Ternary
+from fedcomp.codecs.stages.threshold import Threshold
+from fedcomp.codecs.stages.topk import TopK
+from fedcomp.codecs.stages.trainable import Trainable
+from fedcomp.codecs.stages.uniform import Uniform
+from fedcomp.codecs.stages.warmup import Warmup
 
 if TYPE_CHECKING:
     from fedcomp.codecs.stage import Quantizer, Sparsifier, Stage, Transform

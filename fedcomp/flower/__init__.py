@@ -5,26 +5,27 @@
     app = ClientApp(mods=[compression_mod()])
     strategy = CompressedStrategy(FedAvg(), codec="thin")
 
-The way of a model: `downlink` (difference to what the client holds, codec) -> one Array of bytes -> `receiving`
-(checks) -> the app. Without a downlink codec it is the plain arrays in the message.
+The way of a model: `server.downlink` (difference to what the client holds, codec) -> one Array of bytes ->
+`client.receiving` (checks) -> the app. Without a downlink codec it is the plain arrays in the message.
 
-The way of an update: `mod` (difference, error feedback, codec) -> one Array of bytes -> `screening` (every check) ->
-`feed` and `fold` (running mean) -> the inner strategy. `streaming_grid` and `courier`: replies of a deployment, as they
-come. `resumable` and `checkpoint`: how a run goes on after a kill.
+The way of an update: `client.mod` (difference, error feedback, codec) -> one Array of bytes -> `server.screening` (each
+check) -> `server.feed` and `server.fold` (running mean) -> the inner strategy. What both sides read and write is in
+`messages`; `grid`: replies of a deployment, as they come; `resumable`, `checkpoint`, `state`: how a run goes on after a
+kill.
 """
 
-from fedcomp.flower.authentication import FrameKey, FrameKeys
-from fedcomp.flower.budget import Budget, GrowingBudget
 from fedcomp.flower.checkpoint import CheckpointFolder, StatefulGrid
-from fedcomp.flower.client_state import keep_state_mod
-from fedcomp.flower.mod import compression_mod
-from fedcomp.flower.records import num_bytes, to_array_record, to_model
+from fedcomp.flower.client.client_state import keep_state_mod
+from fedcomp.flower.client.mod import compression_mod
+from fedcomp.flower.grid.streaming_grid import StreamingGrid, streaming
+from fedcomp.flower.messages.authentication import FrameKey, FrameKeys
+from fedcomp.flower.messages.budget import Budget, GrowingBudget
+from fedcomp.flower.messages.records import num_bytes, to_array_record, to_model
 from fedcomp.flower.resumable import ResumableStrategy
-from fedcomp.flower.screening import AcceptedUpdate
-from fedcomp.flower.snapshot import Snapshot
-from fedcomp.flower.strategy import CompressedStrategy
-from fedcomp.flower.streaming_grid import StreamingGrid, streaming
-from fedcomp.flower.traffic import RoundTraffic
+from fedcomp.flower.server.screening import AcceptedUpdate
+from fedcomp.flower.server.strategy import CompressedStrategy
+from fedcomp.flower.server.traffic import RoundTraffic
+from fedcomp.flower.state.snapshot import Snapshot
 
 __all__ = [
     "AcceptedUpdate",

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from fedcomp.errors import CheckpointError
-from fedcomp.flower.random_state import keep_random_state, restore_random_state
-from fedcomp.flower.records import to_array_record, to_model
-from fedcomp.flower.snapshot import Snapshot, read_snapshot, write_snapshot
+from fedcomp.flower.messages.records import to_array_record, to_model
+from fedcomp.flower.state.random_state import keep_random_state, restore_random_state
+from fedcomp.flower.state.snapshot import Snapshot, read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flwr.app import ArrayRecord
     from flwr.serverapp import Grid
 
-    from fedcomp.flower.strategy import CompressedStrategy
+    from fedcomp.flower.server.strategy import CompressedStrategy
 
 _FORMAT = 4
 _NOT_AS_EXPECTED = (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError, struct.error)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flwr.serverapp.strategy import Result
 
     from fedcomp.flower.checkpoint import CheckpointFolder
-    from fedcomp.flower.strategy import CompressedStrategy
+    from fedcomp.flower.server.strategy import CompressedStrategy
 
 
 class ResumableStrategy(Strategy):

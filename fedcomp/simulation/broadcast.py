@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flwr.app import ArrayRecord, RecordDict
 
-from fedcomp.flower.encoding import copy_arrays, decode_records, encode_records
+from fedcomp.flower.messages.encoding import copy_arrays, decode_records, encode_records
 from fedcomp.parcel import write_parcel
 from fedcomp.simulation.packets import make_memory_file, read_and_close
 

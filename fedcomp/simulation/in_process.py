@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 
-from fedcomp.flower.encoding import copy_arrays, decode_records, encode_records
+from fedcomp.flower.messages.encoding import copy_arrays, decode_records, encode_records
 from fedcomp.simulation.call import call_client, error_reply, no_answer_within, raised
 from fedcomp.simulation.engine import Answer
 from fedcomp.simulation.global_random import seeded_global_random

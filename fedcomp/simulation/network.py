@@ -10,8 +10,8 @@ from flwr.app import Error, Message, MessageType
 from flwr.common.constant import ErrorCode
 
 from fedcomp.flower import Snapshot, StatefulGrid
-from fedcomp.flower.records import content_bytes
-from fedcomp.flower.wrapping_grid import WrappingGrid
+from fedcomp.flower.grid.wrapping_grid import WrappingGrid
+from fedcomp.flower.messages.records import content_bytes
 from fedcomp.network import Exchange, Fate, RoundTiming
 
 if TYPE_CHECKING:

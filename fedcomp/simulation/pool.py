@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flwr.app import RecordDict
 from flwr.common.constant import ErrorCode
 
-from fedcomp.flower.encoding import decode_message, encode_message, with_content
+from fedcomp.flower.messages.encoding import decode_message, encode_message, with_content
 from fedcomp.forking import describe_end, import_what_torch_puts_off, use_one_thread
 from fedcomp.simulation.broadcast import BroadcastSender, only_arrays
 from fedcomp.simulation.call import error_reply

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flwr.app import RecordDict
 
-from fedcomp.flower.encoding import decode_records, encode_records
+from fedcomp.flower.messages.encoding import decode_records, encode_records
 from fedcomp.parcel import read_parcel, write_parcel
 
 if TYPE_CHECKING:

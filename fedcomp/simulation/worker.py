@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flwr.app import RecordDict
 
-from fedcomp.flower.encoding import decode_message, encode_message, encode_records, with_content
+from fedcomp.flower.messages.encoding import decode_message, encode_message, encode_records, with_content
 from fedcomp.forking import use_one_thread
 from fedcomp.simulation.broadcast import BroadcastReceiver
 from fedcomp.simulation.call import call_client, raised

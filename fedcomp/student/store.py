@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fedcomp.errors import DataError
-from fedcomp.files import pack_tensors, read_tensors, write_atomically
+from fedcomp.files import pack_tensors, read_json, read_tensors, write_atomically
 from fedcomp.models import get_weights, narrow_to, set_weights
 from fedcomp.run_files import CARD_FILE
 
@@ -63,11 +62,10 @@ def open_student(folder: Path, build: Callable[[str], nn.Module]) -> nn.Module:
     Raises:
         DataError: A file is missing or damaged, or the weights are of another architecture.
     """
-    try:
-        name = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))["model"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DataError(f"{folder} holds no student: {CARD_FILE}: {type(error).__name__}: {error}") from None
-    weights, model = _read_weights(folder), build(str(name))
+    name = read_json(folder / CARD_FILE).get("model")
+    if not isinstance(name, str):
+        raise DataError(f"{folder / CARD_FILE} holds no student's card: its model is {name!r}, expected a name")
+    weights, model = _read_weights(folder), build(name)
     narrow_to(model, weights)
     set_weights(model, weights)
     return model

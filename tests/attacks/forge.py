@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from fedcomp.codecs.coding.entropy import CODERS
 from fedcomp.codecs.decoder import _expected_sections, _layout, _read_stages
-from fedcomp.codecs.entropy import CODERS
 from fedcomp.codecs.registry import QUANTIZERS, SPARSIFIERS, TRANSFORMS
 from fedcomp.errors import FrameError
 from fedcomp.wire import Binding, Frame, Section, StageHeader, write_frame

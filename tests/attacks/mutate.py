@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fedcomp.codecs.entropy import CODERS
+from fedcomp.codecs.coding.entropy import CODERS
 from fedcomp.wire import Section, SectionKind, StageHeader, write_frame
 from tests.attacks.forge import EDGES, STAGE_IDS, sections_fitting
 

@@ -10,9 +10,9 @@ import zstandard
 from pcodec import ChunkConfig, DeltaSpec, ModeSpec, standalone
 
 import fedcomp
-from fedcomp.codecs.entropy import OpenZLFSE, Pcodec, Raw, Zstd, compress
-from fedcomp.codecs.openzl_frame import check_openzl_frame
-from fedcomp.flower.model_order import read_spec
+from fedcomp.codecs.coding.entropy import OpenZLFSE, Pcodec, Raw, Zstd, compress
+from fedcomp.codecs.coding.openzl_frame import check_openzl_frame
+from fedcomp.flower.messages.model_order import read_spec
 from fedcomp.wire import SectionKind
 from tests.attacks.check import CAP, Memory, outcome_of
 from tests.attacks.forge import frame_of, stage

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import fedcomp
-from fedcomp.codecs import channel_signs, contextual
+from fedcomp.codecs.coding import channel_signs, contextual
+from fedcomp.codecs.coding.rans import INTERVALS
+from fedcomp.codecs.coding.sections import decode_positions, decode_signs
 from fedcomp.codecs.groups import Cuts
 from fedcomp.codecs.layout import layout_of
-from fedcomp.codecs.rans import INTERVALS
-from fedcomp.codecs.sections import decode_positions, decode_signs
 from fedcomp.errors import FrameError
 from fedcomp.wire import Section, SectionKind
 from tests.attacks.check import CAP, CAP_PER_PARAMETER, Memory, outcome_of

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fedcomp
-from fedcomp.codecs.entropy import CODERS, OpenZLFSE, Pcodec, Raw, Zstd
+from fedcomp.codecs.coding.entropy import CODERS, OpenZLFSE, Pcodec, Raw, Zstd
 from fedcomp.errors import FrameMalformed, FrameTooLarge, InvalidValues, SpecMismatch, WrongCodec
 from fedcomp.wire import FrameLimits, SectionKind, frame_pb2, read_frame
 from tests.attacks.check import outcome_of, sealed

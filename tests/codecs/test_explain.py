@@ -7,7 +7,7 @@ import pytest
 
 import fedcomp
 from fedcomp.codecs.explain import explain_frame
-from tests.codecs.test_grouping import structured_delta
+from tests.codecs.coding.test_grouping import structured_delta
 
 
 @pytest.mark.parametrize("text", ["uniform(bits=6)", "thin", "keep(below=64) | rotate | sign", "trainable | q"])

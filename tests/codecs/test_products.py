@@ -7,7 +7,7 @@ import fedcomp
 from fedcomp.codecs import DecodedUpdate, ProductSum, decode_update
 from fedcomp.codecs.products import Factored, Product
 from fedcomp.errors import InvalidValues
-from fedcomp.flower.fold import WeightedMean
+from fedcomp.flower.server.fold import WeightedMean
 from fedcomp.wire import Binding, Frame, FrameLimits, Section, SectionKind, StageHeader, write_frame
 
 SHAPE = (40, 70)

@@ -64,7 +64,12 @@ def test_tensors_are_encoded_alone(finished):
 
 @pytest.mark.parametrize(
     ("card", "message"),
-    [("[]", "holds no student"), ("{", "holds no student"), ('{"model": "cnn"}', "student.safetensors")],
+    [
+        ("[]", "card.json is a list, expected an object"),
+        ("{", "card.json: Expecting property name"),
+        ('{"model": 4}', "holds no student's card: its model is 4, expected a name"),
+        ('{"model": "cnn"}', "student.safetensors"),
+    ],
 )
 def test_a_folder_that_holds_no_student_is_refused(run_folder, tmp_path, card, message, capsys):
     (tmp_path / "card.json").write_text(card)

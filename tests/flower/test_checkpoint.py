@@ -24,9 +24,9 @@ from safetensors.numpy import save
 from fedcomp.errors import CheckpointError, DataError
 from fedcomp.files import read_tensors
 from fedcomp.flower import CheckpointFolder, CompressedStrategy, ResumableStrategy, to_array_record, to_model
-from fedcomp.flower.keeping import keep_strategy, restore_strategy
-from fedcomp.flower.random_state import keep_random_state, restore_random_state
-from fedcomp.flower.snapshot import Snapshot, _checksum, read_snapshot, write_snapshot
+from fedcomp.flower.state.keeping import keep_strategy, restore_strategy
+from fedcomp.flower.state.random_state import keep_random_state, restore_random_state
+from fedcomp.flower.state.snapshot import Snapshot, _checksum, read_snapshot, write_snapshot
 from fedcomp.simulation import LocalGrid, seeded_global_random
 from fedcomp.simulation.identity import task_identity
 from tests.flower.toy import MODEL as TOY_MODEL

@@ -7,7 +7,7 @@ from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 from fedcomp.flower import CompressedStrategy, compression_mod, to_array_record, to_model
-from fedcomp.flower.records import frame_to_record
+from fedcomp.flower.messages.records import frame_to_record
 from fedcomp.simulation import run_app
 
 MODEL = {

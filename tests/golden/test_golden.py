@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import fedcomp
-from fedcomp.codecs.rans import INTERVALS
+from fedcomp.codecs.coding.rans import INTERVALS
 from fedcomp.wire import VERSION, FrameLimits, SectionKind, read_frame
 from tests.golden.make import golden_frames
 

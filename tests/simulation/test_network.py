@@ -11,8 +11,8 @@ from flwr.serverapp.strategy import FedAvg
 
 from fedcomp.config import RunConfig
 from fedcomp.errors import ConfigError, RunError
-from fedcomp.flower.records import content_bytes
-from fedcomp.flower.traffic import TimedGrid
+from fedcomp.flower.messages.records import content_bytes
+from fedcomp.flower.server.traffic import TimedGrid
 from fedcomp.network import Availability, Fate, Mix, Network, Profile, RoundTiming
 from fedcomp.reporting import RunHistory
 from fedcomp.simulation import LocalGrid, NetworkGrid, configured_network, simulate

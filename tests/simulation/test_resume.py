@@ -232,7 +232,7 @@ def test_a_run_goes_on_only_as_it_began(copy_of_killed, capsys):
 
 
 def test_files_that_belong_to_no_checkpoint_are_removed(copy_of_killed):
-    from fedcomp.flower.snapshot import read_snapshot
+    from fedcomp.flower.state.snapshot import read_snapshot
     from fedcomp.simulation.state_store import StateStore
 
     folder = copy_of_killed / "checkpoint"

@@ -27,7 +27,7 @@ from fedcomp.seeding import derive_rng
 if TYPE_CHECKING:
     from flwr.clientapp.typing import ClientAppCallable, Mod
 
-    from fedcomp.flower.receiving import InitialModel
+    from fedcomp.flower.client.receiving import InitialModel
     from fedcomp.types import NDArray
 
 _RANK, _BLOCK = 8, 64

@@ -20,8 +20,8 @@ from fedcomp.benchmarks.server.client_process import make_client
 from fedcomp.benchmarks.server.workload import RUN_ID, SHAPES, RoundsServer, make_model
 from fedcomp.codecs import CodingContext
 from fedcomp.errors import RunError
-from fedcomp.flower.order import ORDER_KEY
-from fedcomp.flower.records import frame_from_record, frame_to_record, only_array_record
+from fedcomp.flower.messages.order import ORDER_KEY
+from fedcomp.flower.messages.records import frame_from_record, frame_to_record, only_array_record
 from fedcomp.wire import FrameLimits, read_frame, write_frame
 
 if TYPE_CHECKING:

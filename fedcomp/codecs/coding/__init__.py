@@ -1,0 +1,1 @@
+"""Coding: positions, symbols and signs as sections of bytes."""

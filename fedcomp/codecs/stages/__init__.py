@@ -1,0 +1,1 @@
+"""Stages: what a codec text may name, a file each. `registry` lists them all."""

@@ -1,0 +1,1 @@
+"""What server and client write to each other: orders, models and updates as Flower's records."""
