@@ -1,4 +1,4 @@
-.PHONY: demo test check bench clean data-fashion
+.PHONY: demo test suite check lint types bench clean data-fashion
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,14 +8,21 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)  ## the main job on embedded data
 	$(BIN)/fedcomp simulate configs/demo.toml --baseline
 
-test: check  ## everything that CI checks
+test: lint  ## everything that CI checks; types beside tests, whose first ones wait for processes
+	$(MAKE) --no-print-directory --jobs=2 types suite
+
+suite: $(INSTALLED)  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-check: $(INSTALLED)  ## linter, format, types, layers
+check: lint types  ## linter, format, layers, types
+
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types: $(INSTALLED)
+	$(BIN)/mypy
 
 bench: $(INSTALLED)  ## all benchmarks, results under bench/
 	$(BIN)/fedcomp bench codecs --json bench/codecs.json
@@ -35,5 +42,6 @@ clean:
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # as pip would, but on all cores
 	touch $(INSTALLED)

@@ -123,6 +123,8 @@ class Codec:
 
     def _scaled(self, amount: float) -> Codec:
         """Return the codec that sends about `amount` times as much."""
+        if amount == 1:
+            return self
         sparsifier, quantizer = self.sparsifier, self.quantizer
         if isinstance(sparsifier, Scalable):
             return replace(self, sparsifier=sparsifier.scaled(amount))
@@ -191,8 +193,9 @@ class Codec:
         stages = [StageHeader(Trainable.wire_id, Trainable.wire_args(frozen))] if frozen else []
         if self.keep.below:
             stages.append(StageHeader(self.keep.wire_id, (self.keep.below, kept.itemsize * 8)))
-        is_relative = any(isinstance(stage, Relative) for stage in self._stages())
-        fresh_values = flatten_finite(layout.coded, fresh) if fresh is not None and is_relative else None
+        fresh_values = None
+        if fresh is not None and any(isinstance(stage, Relative) for stage in self._stages()):
+            fresh_values = flatten_finite(layout.coded, fresh)
         if self.balance:
             octaves = self.balance.find_octaves(values, layout.coded.cuts)
             stages.append(StageHeader(self.balance.wire_id, octaves))
