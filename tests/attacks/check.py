@@ -24,6 +24,9 @@ CAP = 32 << 20
 CAP_PER_PARAMETER = 64
 """Bytes more, for larger models: positions are int64, and random ones are sorted."""
 
+# BLAS keeps a buffer of 32 MiB from the first product on that is not small. It is taken once, whatever is decoded.
+np.ones((256, 256), np.float32) @ np.ones((256, 256), np.float32)
+
 HANG_SECONDS = 1.0
 """Of processor time, so that a busy machine is no hang."""
 
