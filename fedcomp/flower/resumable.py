@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from flwr.common.logger import log
 from flwr.serverapp.strategy import Strategy
 
+from fedcomp.errors import UsageError
+from fedcomp.flower.server.inner import has_own_loop
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -34,9 +37,13 @@ class ResumableStrategy(Strategy):
 
     Raises:
         CheckpointError: The checkpoint is damaged.
+        UsageError: The strategy inside has a loop of its own, which would have to know which rounds are left.
     """
 
     def __init__(self, inner: CompressedStrategy, folder: CheckpointFolder, *, every: int = 1) -> None:
+        if has_own_loop(inner.inner):
+            own = f"{type(inner.inner).__module__}.{type(inner.inner).__qualname__}"
+            raise UsageError(f"{own} has a start of its own, which knows nothing of rounds that are done: leave it out")
         self.inner, self._folder, self._every = inner, folder, every
         self._last = folder.last()
 

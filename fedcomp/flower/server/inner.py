@@ -1,8 +1,9 @@
-"""The strategy inside: which one takes the step, what it says of its clients, and the model that it goes on from."""
+"""The strategy inside: which one takes the step, its loop, what it says of its clients, the model it goes on from."""
 
 from __future__ import annotations
 
 import math
+from types import new_class
 from typing import TYPE_CHECKING
 
 from flwr.serverapp.strategy import (
@@ -19,6 +20,9 @@ from fedcomp.errors import UsageError
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord
 
+_STEPS = ("configure_train", "aggregate_train", "configure_evaluate", "aggregate_evaluate", "summary")
+"""What a loop calls: the abstract methods of Flower's `Strategy`."""
+
 
 def check_inner(inner: object, wrapper: type[Strategy]) -> None:
     """Raise `UsageError` unless a strategy can work inside another one, of class `wrapper`."""
@@ -29,10 +33,23 @@ def check_inner(inner: object, wrapper: type[Strategy]) -> None:
         raise UsageError(f"inner is a {wrapper.__name__} already: updates are compressed once")
     if isinstance(inner, FedXgbBagging | FedXgbCyclic):
         raise UsageError(f"inner is {found}: trees grow each round, and only models of fixed shapes are compressed")
-    if type(inner).start is not Strategy.start:
-        raise UsageError(
-            f"inner is {found}, whose own start would never be called: let a subclass of {wrapper.__name__} have it"
-        )
+
+
+def has_own_loop(strategy: Strategy) -> bool:
+    """Return whether a strategy brings a `start` of its own, as Flower's examples do to save the best model."""
+    return type(strategy).start is not Strategy.start
+
+
+def taking_steps_of(strategy: Strategy, inner: Strategy) -> Strategy:
+    """Return `inner` with the steps of the strategy around it: what a loop of `inner`'s own calls is `strategy`'s.
+
+    It is of a subclass of `inner`'s class, and its attributes are `inner`'s own: what a loop sets is set there.
+    """
+    own = type(inner)
+    steps = {step: getattr(strategy, step) for step in _STEPS}
+    acting: Strategy = object.__new__(new_class(own.__name__, (own,), exec_body=lambda members: members.update(steps)))
+    acting.__dict__ = inner.__dict__
+    return acting
 
 
 def begin_from(strategy: Strategy, arrays: ArrayRecord) -> None:

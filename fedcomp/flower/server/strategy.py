@@ -25,7 +25,16 @@ from fedcomp.flower.messages.records import num_bytes, only_array_record, to_arr
 from fedcomp.flower.server.downlink import Broadcast, Downlink
 from fedcomp.flower.server.evaluations import screen_evaluations
 from fedcomp.flower.server.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
-from fedcomp.flower.server.inner import begin_from, check_inner, innermost, norm_at_clients, only_weight, weighted_by
+from fedcomp.flower.server.inner import (
+    begin_from,
+    check_inner,
+    has_own_loop,
+    innermost,
+    norm_at_clients,
+    only_weight,
+    taking_steps_of,
+    weighted_by,
+)
 from fedcomp.flower.server.screening import Screening
 from fedcomp.flower.server.shared_initial import SharedInitial
 from fedcomp.flower.server.traffic import DeadlineGrid, RoundTraffic, TimedGrid
@@ -97,8 +106,8 @@ class CompressedStrategy(Strategy):
         on_round: Called with the counts of each finished training round.
 
     Raises:
-        UsageError: `inner` is no such strategy, makes trees, or has a `start` of its own; a codec does not parse; an
-            argument is of another kind or out of range.
+        UsageError: `inner` is no such strategy, or makes trees; a codec does not parse; an argument is of another kind
+            or out of range.
     """
 
     def __init__(
@@ -181,8 +190,12 @@ class CompressedStrategy(Strategy):
         self._num_late = 0
 
     def start(self, grid: Grid, initial_arrays: ArrayRecord, *arguments: Any, **named: Any) -> Result:
-        """Do all rounds, see Flower's `Strategy.start`; replies of its deployed Grid stream, see `StreamingGrid`."""
-        return super().start(self.streaming(grid, initial_arrays), initial_arrays, *arguments, **named)
+        """Do all rounds, by `inner`'s own `start` if it has one; replies of Flower's deployed Grid stream.
+
+        See Flower's `Strategy.start`, and `StreamingGrid`.
+        """
+        loop = taking_steps_of(self, self.inner).start if has_own_loop(self.inner) else super().start
+        return loop(self.streaming(grid, initial_arrays), initial_arrays, *arguments, **named)
 
     def streaming(self, grid: Grid, arrays: ArrayRecord) -> Grid:
         """Return a `StreamingGrid` around Flower's deployed Grid, for models like `arrays`; any other Grid as it is.

@@ -15,6 +15,7 @@ from flwr.serverapp.strategy import (
     FedYogi,
     Krum,
     MultiKrum,
+    Result,
 )
 
 from fedcomp.errors import CodecSpecError, UsageError
@@ -207,12 +208,40 @@ def test_server_state_is_as_the_arguments_say():
         (FedAvg(), {"initial": to_array_record(MODEL)}, "initial is no model: tensor 'weight' is a Array.*`to_model`"),
         (FedAvg(), {"initial": list(MODEL.values())}, "initial is a list, expected a mapping"),
         (FedXgbBagging(), {}, "trees grow"),
-        (type("Saving", (FedAvg,), {"start": lambda *_: None})(), {}, "Saving, whose own start would never be called"),
     ],
 )
 def test_what_can_not_work_is_said_at_once(inner, arguments, says):
     with pytest.raises(UsageError, match=says):
         CompressedStrategy(inner, **arguments)
+
+
+class Saving(FedAvg):
+    """Has a loop of its own around Flower's, and another one in its place."""
+
+    def start(self, grid, initial_arrays, num_rounds=3, **named):
+        self.saved = super().start(grid, initial_arrays, num_rounds, **named).arrays
+        return self.loop(grid, self.saved, num_rounds + 1)
+
+    def loop(self, grid, arrays, server_round):
+        replies = grid.send_and_receive(self.configure_train(server_round, arrays, ConfigRecord(), grid))
+        arrays, _ = self.aggregate_train(server_round, replies)
+        return Result(arrays=arrays)
+
+
+def test_a_loop_of_the_strategys_own_takes_compressed_steps():
+    strategy, rounds = compressed(toy_inner(Saving), codec="lossless")
+    result = run_rounds(strategy, toy_client(), num_rounds=2)
+    assert [(each.round, each.accepted) for each in rounds] == [(1, 4), (2, 4), (3, 4)]
+    assert rounds[0].uplink_bytes < rounds[0].dense_uplink_bytes
+    plain = run_rounds(toy_inner(Saving), toy_client(), num_rounds=2)
+    assert_model(result.arrays, to_model(plain.arrays))
+    assert_model(strategy.inner.saved, to_model(run_rounds(toy_inner(), toy_client(), num_rounds=2).arrays))
+
+
+def test_a_loop_that_knows_nothing_of_finished_rounds_is_refused(tmp_path):
+    strategy, _ = compressed(toy_inner(Saving))
+    with pytest.raises(UsageError, match="Saving has a start of its own"):
+        ResumableStrategy(strategy, CheckpointFolder(tmp_path))
 
 
 @pytest.mark.parametrize("is_resumable", [False, True])
