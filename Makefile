@@ -21,8 +21,8 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(INSTALLED)
-	$(BIN)/mypy
+types: $(INSTALLED)  # politely: beside tests that wait for processes with a deadline
+	nice -n 10 $(BIN)/mypy
 
 bench: $(INSTALLED)  ## all benchmarks, results under bench/
 	$(BIN)/fedcomp bench codecs --json bench/codecs.json
