@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import exp, log
+from math import exp, inf, log
 from statistics import median
 from sys import float_info
 from typing import TYPE_CHECKING, TypeAlias
@@ -46,8 +46,8 @@ class GrowingBudget:
     def __post_init__(self) -> None:
         if self.num_bytes < 1 or self.num_rounds < 1:
             raise UsageError(f"{self.num_bytes} bytes in {self.num_rounds} rounds, expected 1 or more of both")
-        if not self.growth > 0:
-            raise UsageError(f"growth is {self.growth}, expected more than 0")
+        if not 0 < self.growth < inf:
+            raise UsageError(f"growth is {self.growth}, expected a finite number above 0")
 
     def __call__(self, server_round: int, client: int) -> int:
         """Return the budget of a round, from 1; all clients have the same."""

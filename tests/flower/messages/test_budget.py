@@ -169,7 +169,9 @@ def test_growth_leaves_the_mean_as_it_is(num_bytes, num_rounds, growth):
     assert budget(num_rounds + 5, 0) == granted[-1]
 
 
-@pytest.mark.parametrize("arguments", [(0, 10), (100, 0), (100, 10, 0.0), (100, 10, -1.0), (100, 10, float("nan"))])
+@pytest.mark.parametrize(
+    "arguments", [(0, 10), (100, 0), (100, 10, 0.0), (100, 10, -1.0), (100, 10, float("nan")), (100, 10, float("inf"))]
+)
 def test_growth_of_nothing_is_refused_at_once(arguments):
     with pytest.raises(UsageError, match="expected"):
         GrowingBudget(*arguments)
