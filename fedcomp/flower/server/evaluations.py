@@ -28,7 +28,7 @@ def screen_evaluations(replies: Iterable[Message], asked: Iterable[int], weighte
 
     Returns:
         One reply of each client at most, with one MetricRecord of finite numbers and a positive weight; of replies
-        whose metrics differ in their names or lengths, those that most have.
+        whose records or metrics differ in their names or lengths, those that most have.
     """
     waiting = set(asked)
     good, errors = [], []
@@ -50,7 +50,7 @@ def screen_evaluations(replies: Iterable[Message], asked: Iterable[int], weighte
     chosen = set(map(id, kept))
     for reply in good:
         if id(reply) not in chosen:
-            _leave_out(reply.metadata.src_node_id, "its metrics have other names or lengths than most")
+            _leave_out(reply.metadata.src_node_id, "its records or metrics have other names or lengths than most")
     return [*kept, *errors]
 
 
