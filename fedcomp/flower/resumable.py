@@ -11,6 +11,7 @@ from flwr.serverapp.strategy import Strategy
 
 from fedcomp.errors import UsageError
 from fedcomp.flower.server.inner import has_own_loop
+from fedcomp.flower.server.strategy import CompressedStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from flwr.serverapp.strategy import Result
 
     from fedcomp.flower.checkpoint import CheckpointFolder
-    from fedcomp.flower.server.strategy import CompressedStrategy
 
 
 class ResumableStrategy(Strategy):
@@ -37,10 +37,13 @@ class ResumableStrategy(Strategy):
 
     Raises:
         CheckpointError: The checkpoint is damaged.
-        UsageError: The strategy inside has a loop of its own, which would have to know which rounds are left.
+        UsageError: `inner` is no CompressedStrategy, or the strategy inside it has a loop of its own, which would have
+            to know which rounds are left.
     """
 
     def __init__(self, inner: CompressedStrategy, folder: CheckpointFolder, *, every: int = 1) -> None:
+        if not isinstance(inner, CompressedStrategy):
+            raise UsageError(f"inner is a {type(inner).__name__}, expected a CompressedStrategy around it")
         if has_own_loop(inner.inner):
             own = f"{type(inner.inner).__module__}.{type(inner.inner).__qualname__}"
             raise UsageError(f"{own} has a start of its own, which knows nothing of rounds that are done: leave it out")

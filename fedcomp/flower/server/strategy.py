@@ -27,6 +27,7 @@ from fedcomp.flower.server.evaluations import screen_evaluations
 from fedcomp.flower.server.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
 from fedcomp.flower.server.inner import (
     begin_from,
+    call_loop,
     check_inner,
     has_own_loop,
     innermost,
@@ -195,7 +196,8 @@ class CompressedStrategy(Strategy):
         See Flower's `Strategy.start`, and `StreamingGrid`.
         """
         loop = taking_steps_of(self, self.inner).start if has_own_loop(self.inner) else super().start
-        return loop(self.streaming(grid, initial_arrays), initial_arrays, *arguments, **named)
+        result: Result = call_loop(loop, self.streaming(grid, initial_arrays), initial_arrays, *arguments, **named)
+        return result
 
     def streaming(self, grid: Grid, arrays: ArrayRecord) -> Grid:
         """Return a `StreamingGrid` around Flower's deployed Grid, for models like `arrays`; any other Grid as it is.
