@@ -33,7 +33,7 @@ MAX_WEIGHT = 1e9
 _MOST_NUMBERS, _LONGEST_NAME = 16_384, 256
 """Of a reply's metrics, which are kept until the round ends."""
 _MOST_SETTINGS_BYTES = 1 << 20
-"""Of a reply's ConfigRecords, which are kept as long."""
+"""Of a reply's ConfigRecords and the names of all its records, which are kept as long."""
 _MOST_MOMENTS = 4
 """Each keeps a few vectors of the model's size."""
 
@@ -236,10 +236,13 @@ def check_metrics(reply: Message, weighted_by: str) -> tuple[MetricRecord, float
 
 
 def _check_settings(reply: Message) -> None:
-    """Raise `FrameTooLarge` if a reply's ConfigRecords are larger than any honest ones."""
-    size = sum(len(record.deflate()) for record in reply.content.config_records.values())
+    """Raise `FrameTooLarge` if a reply's ConfigRecords and records' names are larger than any honest ones."""
+    size = sum(len(name.encode()) for name in reply.content)
+    size += sum(len(record.deflate()) for record in reply.content.config_records.values())
     if size > _MOST_SETTINGS_BYTES:
-        raise FrameTooLarge(f"ConfigRecords have {size} bytes, at most {_MOST_SETTINGS_BYTES} are allowed")
+        raise FrameTooLarge(
+            f"ConfigRecords and names of records have {size} bytes, at most {_MOST_SETTINGS_BYTES} are allowed"
+        )
 
 
 def _shown(value: object) -> str:

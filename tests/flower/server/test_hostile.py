@@ -36,8 +36,8 @@ def with_metrics(reply, **metrics):
     return reply
 
 
-def with_settings(reply, value):
-    reply.content["settings"] = ConfigRecord({"value": value})
+def with_settings(reply, value, name="settings"):
+    reply.content[name] = ConfigRecord({"value": value})
     return reply
 
 
@@ -118,6 +118,8 @@ ATTACKS = {
     "more metrics than anybody keeps": ("too-large", lambda r: with_metrics(r, num_examples=1, loss=[0.0] * 20_000)),
     "a name without end": ("too-large", lambda r: with_metrics(r, **{"num_examples": 1, "x" * 300: 1.0})),
     "settings without end": ("too-large", lambda r: with_settings(r, bytes(1 << 20))),
+    "a record's name without end": ("too-large", lambda r: with_settings(r, 0, name="x" * (1 << 20))),
+    "metrics' name without end": ("too-large", lambda r: renamed(r, "metrics", "x" * (1 << 20))),
     "infinite metric": ("invalid-values", lambda r: with_metrics(r, num_examples=1, loss=float("inf"))),
 }
 
