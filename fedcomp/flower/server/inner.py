@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from copy import copy
-from inspect import signature
-from types import MemberDescriptorType, new_class
-from typing import TYPE_CHECKING, Any
+from types import new_class
+from typing import TYPE_CHECKING
 
 from flwr.serverapp.strategy import (
     DifferentialPrivacyClientSideAdaptiveClipping,
@@ -20,8 +18,6 @@ from flwr.serverapp.strategy import (
 from fedcomp.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from flwr.app import ArrayRecord
 
 _STEPS = ("configure_train", "aggregate_train", "configure_evaluate", "aggregate_evaluate", "summary")
@@ -48,37 +44,13 @@ def has_own_loop(strategy: Strategy) -> bool:
 def taking_steps_of(strategy: Strategy, inner: Strategy) -> Strategy:
     """Return `inner` with the steps of the strategy around it: what a loop of `inner`'s own calls is `strategy`'s.
 
-    It is of a subclass of `inner`'s class, and its attributes are `inner`'s own: what a loop sets is set there. A copy
-    of it, pickled or not, is one of `inner`.
+    It is of a subclass of `inner`'s class, and its attributes are `inner`'s own: what a loop sets is set there.
     """
     own = type(inner)
-    members: dict[str, Any] = {step: getattr(strategy, step) for step in _STEPS}
-    members |= {name: _slot_of(inner, slot) for name, slot in _slots(own).items()}
-    members |= {"__module__": own.__module__, "__qualname__": own.__qualname__}
-    members["__reduce_ex__"] = lambda _, protocol: (copy, (inner,))
+    members = {step: getattr(strategy, step) for step in _STEPS} | {"__module__": own.__module__}
     acting: Strategy = object.__new__(new_class(own.__name__, (own,), exec_body=lambda body: body.update(members)))
-    object.__setattr__(acting, "__dict__", vars(inner))  # a strategy's own __setattr__ may do anything
+    acting.__dict__ = inner.__dict__
     return acting
-
-
-def call_loop(loop: Callable[..., Any], grid: object, arrays: object, *others: Any, **named: Any) -> Any:
-    """Call a `start` with its first two arguments by name where it has these names: they may be keyword-only."""
-    first = {"grid": grid, "initial_arrays": arrays}
-    if others or not first.keys() <= signature(loop).parameters.keys():
-        return loop(grid, arrays, *others, **named)
-    return loop(**first, **named)
-
-
-def _slots(own: type) -> dict[str, MemberDescriptorType]:
-    """Return what a class and those above it keep outside of an object's dictionary."""
-    members = {name: member for cls in reversed(own.__mro__) for name, member in vars(cls).items()}
-    return {name: member for name, member in members.items() if isinstance(member, MemberDescriptorType)}
-
-
-def _slot_of(inner: Strategy, slot: MemberDescriptorType) -> property:
-    return property(
-        lambda _: slot.__get__(inner), lambda _, value: slot.__set__(inner, value), lambda _: slot.__delete__(inner)
-    )
 
 
 def begin_from(strategy: Strategy, arrays: ArrayRecord) -> None:

@@ -27,7 +27,6 @@ from fedcomp.flower.server.evaluations import screen_evaluations
 from fedcomp.flower.server.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
 from fedcomp.flower.server.inner import (
     begin_from,
-    call_loop,
     check_inner,
     has_own_loop,
     innermost,
@@ -196,8 +195,7 @@ class CompressedStrategy(Strategy):
         See Flower's `Strategy.start`, and `StreamingGrid`.
         """
         loop = taking_steps_of(self, self.inner).start if has_own_loop(self.inner) else super().start
-        result: Result = call_loop(loop, self.streaming(grid, initial_arrays), initial_arrays, *arguments, **named)
-        return result
+        return loop(self.streaming(grid, initial_arrays), initial_arrays, *arguments, **named)
 
     def streaming(self, grid: Grid, arrays: ArrayRecord) -> Grid:
         """Return a `StreamingGrid` around Flower's deployed Grid, for models like `arrays`; any other Grid as it is.

@@ -1,7 +1,5 @@
 """Any strategy inside: the wrapped run does what the plain one does, on far fewer bytes."""
 
-import pickle
-
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
@@ -239,47 +237,6 @@ def test_a_loop_of_the_strategys_own_takes_compressed_steps():
     plain = run_rounds(toy_inner(Saving), toy_client(), num_rounds=2)
     assert_model(result.arrays, to_model(plain.arrays))
     assert_model(strategy.inner.saved, to_model(run_rounds(toy_inner(), toy_client(), num_rounds=2).arrays))
-
-
-class Particular(FedAvg):
-    """Keeps what its loop knows where no dictionary holds it, takes arguments by name alone, and saves itself."""
-
-    __slots__ = ("_locked", "best")
-
-    def __init__(self, **arguments):
-        super().__init__(**arguments)
-        self.best, self._locked = 0, True
-
-    def __setattr__(self, name, value):
-        if name == "__dict__":
-            raise AttributeError("locked")
-        super().__setattr__(name, value)
-
-    def start(self, *, grid, initial_arrays, num_rounds):
-        self.best += 1
-        result = super().start(grid, initial_arrays, num_rounds)
-        self.saved = pickle.dumps(self)
-        return result
-
-
-def test_a_particular_strategys_loop_is_called_as_flower_would():
-    strategy, rounds = compressed(toy_inner(Particular))
-    run_rounds(strategy, toy_client())
-    assert [each.accepted for each in rounds] == [4]
-    assert strategy.inner.best == 1
-    saved = pickle.loads(strategy.inner.saved)
-    assert type(saved) is Particular
-    assert (saved.best, saved.min_train_nodes) == (1, 4)
-
-
-def test_a_loop_with_names_of_its_own_is_called_by_position():
-    class Renaming(FedAvg):
-        def start(self, network, model, num_rounds):
-            return super().start(network, model, num_rounds)
-
-    strategy, rounds = compressed(toy_inner(Renaming))
-    run_rounds(strategy, toy_client())
-    assert [each.accepted for each in rounds] == [4]
 
 
 @pytest.mark.parametrize("make", [FedAvg, lambda: object()])
