@@ -10,7 +10,7 @@ from flwr.common.logger import log
 from flwr.serverapp.strategy import Strategy
 
 from fedcomp.errors import UsageError
-from fedcomp.flower.server.inner import has_own_loop
+from fedcomp.flower.server.inner import class_of, has_own_loop
 from fedcomp.flower.server.strategy import CompressedStrategy
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ class ResumableStrategy(Strategy):
 
     def __init__(self, inner: CompressedStrategy, folder: CheckpointFolder, *, every: int = 1) -> None:
         if not isinstance(inner, CompressedStrategy):
-            raise UsageError(f"inner is a {type(inner).__name__}, expected a CompressedStrategy around it")
+            raise UsageError(f"inner is {class_of(inner)}, expected a CompressedStrategy around it")
         if has_own_loop(inner.inner):
-            own = f"{type(inner.inner).__module__}.{type(inner.inner).__qualname__}"
+            own = class_of(inner.inner)
             raise UsageError(f"{own} has a start of its own, which knows nothing of rounds that are done: leave it out")
         self.inner, self._folder, self._every = inner, folder, every
         self._last = folder.last()

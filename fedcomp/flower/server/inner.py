@@ -26,7 +26,7 @@ _STEPS = ("configure_train", "aggregate_train", "configure_evaluate", "aggregate
 
 def check_inner(inner: object, wrapper: type[Strategy]) -> None:
     """Raise `UsageError` unless a strategy can work inside another one, of class `wrapper`."""
-    found = f"{type(inner).__module__}.{type(inner).__qualname__}"
+    found = class_of(inner)
     if not isinstance(inner, Strategy):
         raise UsageError(f"inner is {found}, expected a strategy of flwr.serverapp.strategy, such as FedAvg()")
     step = innermost(inner)
@@ -34,6 +34,11 @@ def check_inner(inner: object, wrapper: type[Strategy]) -> None:
         raise UsageError(f"inner is a {wrapper.__name__} already, or holds one: updates are compressed once")
     if isinstance(step, FedXgbBagging | FedXgbCyclic):
         raise UsageError(f"inner is {found}: trees grow each round, and only models of fixed shapes are compressed")
+
+
+def class_of(strategy: object) -> str:
+    """Return the full name of an object's class, as errors call it."""
+    return f"{type(strategy).__module__}.{type(strategy).__qualname__}"
 
 
 def has_own_loop(strategy: Strategy) -> bool:
