@@ -27,6 +27,11 @@ def uniform(tables=(0.5,), values=(7,) * 10):
     return frame_of(UNIFORM, tables=np.float32(tables), values=np.uint8(values))
 
 
+def dead_zone(step, last, places, symbols):
+    table = np.concatenate([np.float32([step, last]).view(np.uint8), np.uint8(places)])
+    return frame_of((StageHeader(40, (len(places) + 1,)),), tables=table, values=np.uint8(symbols))
+
+
 def test_honest_frames_are_taken():
     assert fedcomp.decode(ternary(), SPEC)["w"].tolist() == [0, -0.5, 0, 0, 0.5, 0, 0, 0, 0, 0]
     assert not fedcomp.decode(uniform(), SPEC)["w"].any()
@@ -46,6 +51,8 @@ def test_honest_frames_are_taken():
         uniform(tables=(1e38,)),
         uniform(values=(15,) * 10),
         uniform(values=(255,) * 10),
+        dead_zone(step=3e38, last=1, places=(0, 255), symbols=[4] * 10),
+        dead_zone(step=2e38, last=1, places=(255, 0), symbols=[4] * 10),
         frame_of((StageHeader(32),), values=np.float32([np.nan] * 10)),
         frame_of((StageHeader(33),), values=np.float16([np.inf] * 10)),
         frame_of((StageHeader(1, (64, 32)), StageHeader(32)), kept_floats=np.float32([np.inf] * 10)),

@@ -175,6 +175,6 @@ def _read_table(table: NDArray, largest: int) -> NDArray:
     levels = np.arange(1, largest)
     places = table[8:][np.minimum(levels - 1, _ENTRIES - 1)]
     inner = float(step) * (levels - 0.5 + places * _CELL)
-    if inner.size and inner[-1] > _MAX:
+    if inner.max(initial=0) > _MAX:  # not of the last one alone: cells overlap, so the one before it may be larger
         raise InvalidValues(f"a centroid is beyond float32: step {step}, {levels.size} levels")
     return np.concatenate([[0.0], inner, [last]]).astype(np.float32)
