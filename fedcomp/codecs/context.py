@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from fedcomp.codecs.layout import TensorGroup
     from fedcomp.types import Model
 
+_MOST_GROUPS = 4
+"""What is known of each is a few vectors of the model's size, and a frame may name any: by which tensors it freezes."""
+
 
 @dataclass(frozen=True)
 class CodingContext:
@@ -65,6 +68,8 @@ class CodingContext:
         known = self._known.get(group.tensors)
         if known is None:
             now = group.flatten(self.model, "float32")
+            if len(self._known) == _MOST_GROUPS:
+                del self._known[next(iter(self._known))]
             known = Known(tuple(now - group.flatten(earlier, "float32") for earlier in self.references), group.cuts)
             self._known[group.tensors] = known
         return known

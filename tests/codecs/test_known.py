@@ -1,5 +1,7 @@
 """Known directions: what both ends hold makes frames smaller, and never makes them ambiguous."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -141,3 +143,22 @@ def test_rows_that_are_nearly_parallel_become_orthonormal(count, decades, expone
 def test_a_row_that_depends_on_others_becomes_zeros():
     rows = orthonormalize(np.array([[3.0, 4.0], [6.0, 8.0], [1.0, 0.0]]))
     np.testing.assert_allclose(rows, [[0.6, 0.8], [0, 0], [0.8, -0.6]], atol=1e-12)
+
+
+def test_what_a_context_keeps_does_not_grow_with_the_tensors_that_frames_leave_out():
+    """Every sender says which; what is known of the others is as large as they are, and its frame may be tiny."""
+    initial = {f"w{i}": np.zeros((64, 64), np.float32) for i in range(16)}
+    model = {name: values + np.float32(1) for name, values in initial.items()}
+    spec, shared = fedcomp.ModelSpec.of(model), context(model, initial)
+    codec = fedcomp.codec("trainable | topk(density=0.0001) | ternary")
+    frames = [
+        codec.encode(model | {left_out: initial[left_out]}, context=context(model, initial)).frame for left_out in model
+    ]
+    tracemalloc.start()
+    try:
+        for frame in frames:
+            fedcomp.decode(frame, spec, context=shared)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 8 * sum(values.nbytes for values in model.values())
