@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def keeps_features(config: RunConfig, model: PartialModel) -> bool:
     """Tell whether a client's features are the same in every round, and may be kept."""
-    is_alike = config.objective == "supervised" and not config.augment
+    # Mixtures are of images: their features are not the mixture of features, and differ in every round.
+    is_alike = config.objective == "supervised" and not config.augment and config.mixing == "none"
     return config.cache_features and is_alike and model.has_frozen_backbone
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fedcomp.errors import UsageError
-from fedcomp.models import QUARTER_TURNS, PartialModel
+from fedcomp.models import QUARTER_TURNS, PartialModel, evaluation_mode
 from fedcomp.reporting import LAST_ROUNDS
 from fedcomp.training import evaluate_logits, output_spread, predict_logits, turn
 
@@ -101,7 +101,7 @@ class Accuracy:
             return predict_logits(module, self._test.images)
         if self._features is None:
             self._features = predict_logits(backbone, self._test.images)
-        with torch.inference_mode():
+        with evaluation_mode(module), torch.inference_mode():
             logits: torch.Tensor = module.head(self._features)  # type: ignore[operator]
         return logits.clone()
 

@@ -89,6 +89,7 @@ def test_every_field_is_described():
         ({"objective": "rotation", "teacher": "none", "threshold": "adaptive"}, "rotation guesses nothing"),
         ({"objective": "simsiam", "server-labels": 50}, "simsiam trains no classifier"),
         ({"objective": "simsiam", "teacher": "none"}, "simsiam is measured by a linear probe at the server"),
+        ({"objective": "simsiam", "teacher": "none", "server-labels": 1}, "a linear probe needs images of two classes"),
         ({"objective": "rotation"}, "rotation trains no classifier: no teacher"),
         ({"objective": "rotation", "teacher": "none", "keep-clients": True}, "or objectives that pretrain"),
         ({"network": "lte", "dropout": 1.0}, "dropout is 1.0.*less than 1"),

@@ -45,6 +45,15 @@ def fresh():
     return build_model("perceptron", image_shape=(1, 8, 8), num_classes=10, seed=0)
 
 
+@pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
+def test_images_are_mixed_and_not_what_a_frozen_backbone_makes_of_them(tmp_path, mixing):
+    settings = {"model": "simplex:perceptron", "frozen": "backbone.*", "augment": False, "num_server_rounds": 1}
+    kept, made_anew = (
+        run(tmp_path / str(cached), mixing=mixing, cache_features=cached, **settings)[2] for cached in (True, False)
+    )
+    assert all((kept[name] == values).all() for name, values in made_anew.items())
+
+
 @pytest.mark.parametrize("codec", ["none", "q8"])
 def test_what_is_frozen_neither_changes_nor_travels(tmp_path, codec):
     summary, rows, model = run(tmp_path / "run", frozen="1.*,3.*", codec=codec, downlink=codec)

@@ -1,11 +1,13 @@
 """What the server measures of a global model, however bad that is."""
 
 import pytest
+import torch
 
 from fedcomp.config import RunConfig
 from fedcomp.data import hold_out, load_dataset
-from fedcomp.training import predict_logits
-from server.measuring import LinearProbe, global_model, is_measured
+from fedcomp.models import BackboneClassifier, ModelParts, PartialModel, freeze
+from fedcomp.training import evaluate, predict_logits
+from server.measuring import Accuracy, LinearProbe, global_model, is_measured
 
 
 @pytest.fixture
@@ -31,6 +33,17 @@ def test_a_probe_leaves_out_what_it_can_not_measure(probe, bias, monkeypatch):
     assert probe.measure() == {}
     spoil(monkeypatch, lambda features: features + bias if len(features) > 50 else features)  # of the test images alone
     assert probe.measure().keys() == {"feature_spread"}
+
+
+def test_a_head_on_kept_features_drops_nothing_out():
+    _, test = load_dataset("digits")
+    head = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(64, 10))
+    module = BackboneClassifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(64)), head)
+    parts = ModelParts.of(module, frozen="backbone.*")
+    freeze(module, parts.frozen)
+    model = PartialModel(module, parts, 0)
+    assert model.has_frozen_backbone
+    assert Accuracy(model, test).measure()["loss"] == pytest.approx(evaluate(module, test).loss)
 
 
 def test_few_rounds_are_measured_and_always_the_last_ten():

@@ -35,6 +35,9 @@ def contradictions(config: RunConfig) -> Iterator[str]:
         "objective simsiam is measured by a linear probe at the server: set server-labels": (
             config.objective == "simsiam" and not config.server_labels
         ),
+        "a linear probe needs images of two classes: set server-labels to 2 or more": (
+            config.pretraining and config.server_labels == 1
+        ),
         "with local-layers the server has no whole model to train: set fine-tune-epochs to 0": (
             config.local_layers and config.fine_tune_epochs
         ),

@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 
 def to_nchw(images: NDArray) -> NDArray:
-    """Accept (N, H, W), (N, H, W, C) and (N, C, H, W); C is 1 or 3."""
+    """Accept (N, H, W), (N, H, W, C) and (N, C, H, W); C is 1 or 3, or 2 or 4 where it can be no other axis."""
     if images.ndim == 3:
         return images[:, None]
-    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
-        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    if images.ndim == 4:
+        for channels in ((1, 3), (2, 4)):
+            if images.shape[1] in channels:
+                return images
+            if images.shape[3] in channels:
+                return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     return images
 
 
@@ -34,11 +38,13 @@ def to_class_labels(path: str | Path, key: str, labels: NDArray) -> NDArray:
     Raises:
         DataError: There is none, or they are no integers from 0.
     """
-    if labels.dtype.kind not in "iu" or not labels.size or labels.min() < 0:
+    flat = labels.reshape(-1)
+    classes = flat.astype(np.int64) if labels.dtype.kind in "iu" else flat[:0]
+    if not classes.size or classes.min() < 0:  # looked at as int64: a large uint64 is negative there
         raise DataError(
             f"{path}: {key} is {labels.dtype} of shape {labels.shape}, expected integers from 0, one or more"
         )
-    return labels.reshape(-1).astype(np.int64)
+    return classes
 
 
 def count_classes(labels: NDArray) -> int:

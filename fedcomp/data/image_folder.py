@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from PIL import Image
+
     from fedcomp.types import NDArray
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -118,6 +120,13 @@ def shape_text(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
+def to_pixels(picture: Image.Image) -> NDArray:
+    """Return the pixels of Pillow's image, uint8 (H, W) or (H, W, 3); raises `ValueError` if they have not 8 bits."""
+    if picture.mode not in _READ_AS:
+        raise ValueError(f"pixels of mode {picture.mode}, expected 8-bit grey or colour")
+    return np.asarray(picture.convert(_READ_AS[picture.mode]))
+
+
 def _read_image(file: Path) -> NDArray:
     try:
         from PIL import Image, ImageOps
@@ -130,9 +139,7 @@ def _read_image(file: Path) -> NDArray:
                 width, height = picture.size
                 if width * height > _MAX_PIXELS:
                     raise ValueError(f"{width} x {height} pixels, at most {_MAX_PIXELS} are read")
-                if picture.mode not in _READ_AS:
-                    raise ValueError(f"pixels of mode {picture.mode}, expected 8-bit grey or colour")
-                pixels = np.asarray(ImageOps.exif_transpose(picture).convert(_READ_AS[picture.mode]))
+                pixels = to_pixels(ImageOps.exif_transpose(picture))
     except Exception as error:  # damaged images raise a dozen kinds out of Pillow and zlib
         raise DataError(f"{file}: {error}") from None
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

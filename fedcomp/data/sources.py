@@ -11,6 +11,7 @@ import numpy as np
 from fedcomp.data.arrays import count_classes, to_class_labels, to_nchw
 from fedcomp.data.dataset import ImageDataset
 from fedcomp.data.idx import find_idx, read_idx
+from fedcomp.data.image_folder import shape_text, to_pixels
 from fedcomp.data.npz import read_npz
 from fedcomp.errors import ConfigError, DataError
 
@@ -35,6 +36,14 @@ def load_dataset(name: str, data_dir: str = "") -> TrainTest:
         ConfigError: No data set has this name, or it needs another `data_dir`.
         DataError: It could not be read; says how to get it.
     """
+    train, test = _load(name, data_dir)
+    if train.image_shape != test.image_shape:
+        shapes = " and ".join(shape_text(part.image_shape) for part in (train, test))
+        raise DataError(f"{train.name}: training and test images are {shapes}, expected one shape")
+    return train, test
+
+
+def _load(name: str, data_dir: str) -> TrainTest:
     if name.startswith(_HUB_PREFIX):
         return _load_hub(name.removeprefix(_HUB_PREFIX))
     loaders: dict[str, Callable[[str], TrainTest]] = {
@@ -115,8 +124,12 @@ def _from_hub(name: str, split: Any) -> ImageDataset:
     label = next((column for column, kind in kinds.items() if kind is datasets.ClassLabel), None)
     if image is None or label is None:
         raise DataError(f"hf:{name}: has columns {list(kinds)}, expected one of images and one of class labels")
-    pictures = [np.asarray(picture) for picture in split[image]]
+    try:
+        pictures = [to_pixels(picture) for picture in split[image]]
+    except ValueError as error:
+        raise DataError(f"hf:{name}: {error}") from None
     if len(shapes := {picture.shape for picture in pictures}) != 1:
         raise DataError(f"hf:{name}: has images of {len(shapes)} different shapes, expected one")
     images = to_nchw(np.stack(pictures))
-    return ImageDataset(name, images, np.asarray(split[label], np.int64), split.features[label].num_classes)
+    labels = to_class_labels(f"hf:{name}", label, np.asarray(split[label]))
+    return ImageDataset(name, images, labels, split.features[label].num_classes)

@@ -3,7 +3,7 @@
 from fedcomp.models.backbone import BackboneClassifier, split_backbone
 from fedcomp.models.narrow import narrow_to
 from fedcomp.models.partial import PartialModel
-from fedcomp.models.parts import ModelParts, freeze, matching_names, training_mode
+from fedcomp.models.parts import ModelParts, evaluation_mode, freeze, matching_names, training_mode
 from fedcomp.models.pretraining import PRETRAINING_NETWORKS, pretraining_network
 from fedcomp.models.registry import MODELS, build_model
 from fedcomp.models.rotation import QUARTER_TURNS
@@ -19,6 +19,7 @@ __all__ = [
     "PartialModel",
     "SimSiamNetwork",
     "build_model",
+    "evaluation_mode",
     "freeze",
     "get_weights",
     "matching_names",

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from fedcomp.data import UNLABELLED
 from fedcomp.errors import DataError
+from fedcomp.models import evaluation_mode
 from fedcomp.training.batches import to_images
 from fedcomp.training.compute import memory_format
 
@@ -72,15 +73,10 @@ def evaluate_logits(logits: Tensor, dataset: ImageDataset) -> Evaluation:
 
 def predict_logits(model: nn.Module, images: NDArray) -> Tensor:
     """Return logits (N, K) on the CPU for uint8 images (N, C, H, W); the model is left as it was."""
-    was_training = model.training
     device = next(model.parameters()).device
-    model.eval()
-    try:
-        with memory_format(model, "channels-last"), torch.inference_mode():
-            batches = to_images(images).split(_CPU_BATCH_SIZE if device.type == "cpu" else _BATCH_SIZE)
-            return torch.cat([model(batch.to(device)).cpu() for batch in batches]).clone()
-    finally:
-        model.train(was_training)
+    with evaluation_mode(model), memory_format(model, "channels-last"), torch.inference_mode():
+        batches = to_images(images).split(_CPU_BATCH_SIZE if device.type == "cpu" else _BATCH_SIZE)
+        return torch.cat([model(batch.to(device)).cpu() for batch in batches]).clone()
 
 
 def _check_labelled(dataset: ImageDataset) -> None:

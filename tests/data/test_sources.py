@@ -6,6 +6,7 @@ import re
 import datasets
 import numpy as np
 import pytest
+from PIL import Image
 
 from fedcomp.data import ImageDataset, load_dataset
 from fedcomp.errors import ConfigError, DataError
@@ -20,7 +21,7 @@ def test_digits_are_inside():
     assert np.bincount(test.labels).min() >= 34
 
 
-@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 3), (6, 5, 1)])
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 3), (6, 5, 1), (6, 5, 4), (6, 5, 2)])
 def test_npz(tmp_path, shape):
     path = tmp_path / "data.npz"
     images = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype=np.uint8)
@@ -42,7 +43,15 @@ def test_a_damaged_npz_is_read_or_refused_and_nothing_else(tmp_path, save):
             load_dataset("npz", str(path))
 
 
-@pytest.mark.parametrize("labels", [[], ["a"], [0.5], [np.nan], [-1]])
+def test_training_and_test_images_of_two_shapes_are_refused(tmp_path):
+    path = tmp_path / "data.npz"
+    shapes = {"x_train": (4, 6, 5), "x_test": (4, 6, 5, 3)}
+    np.savez(path, y_train=np.arange(4), y_test=np.arange(4), **{k: np.zeros(s, np.uint8) for k, s in shapes.items()})
+    with pytest.raises(DataError, match="training and test images are 1x6x5 and 3x6x5, expected one shape"):
+        load_dataset("npz", str(path))
+
+
+@pytest.mark.parametrize("labels", [[], ["a"], [0.5], [np.nan], [-1], np.array([0, 2**64 - 1], np.uint64)])
 def test_npz_labels_that_are_no_classes_are_refused(tmp_path, labels):
     path, images = tmp_path / "data.npz", np.zeros((len(labels), 6, 5), np.uint8)
     np.savez(path, x_train=images, y_train=np.array(labels), x_test=images, y_test=np.zeros(len(labels), int))
@@ -84,6 +93,29 @@ def test_hub_columns_are_found_by_their_type(monkeypatch, mode, channels):
     train, test = load_dataset("hf:owner/name")
     assert (train.image_shape, train.num_classes, train.labels.tolist()) == ((channels, 6, 5), 3, [0, 1, 2, 0])
     assert test.images[:, 0, 0, 0].tolist() == [0, 1]
+
+
+def one_picture(picture):
+    features = datasets.Features({"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["a", "b"])})
+    split = datasets.Dataset.from_dict({"picture": [picture], "kind": [0]}, features=features)
+    return datasets.DatasetDict(train=split, test=split)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("P", 3), ("RGBA", 3), ("LA", 1), ("1", 1)])
+def test_hub_images_are_grey_or_in_colour_however_they_are_stored(monkeypatch, mode, channels):
+    picture = Image.new("RGB", (5, 6), (255, 0, 0)).convert(mode)
+    monkeypatch.setattr(datasets, "load_dataset", lambda _: one_picture(picture))
+    train, _ = load_dataset("hf:owner/name")
+    assert train.image_shape == (channels, 6, 5)
+    if channels == 3:
+        assert train.images[0, :, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_hub_images_of_sixteen_bits_are_refused(monkeypatch):
+    picture = Image.fromarray(np.full((6, 5), 40000, np.uint16))
+    monkeypatch.setattr(datasets, "load_dataset", lambda _: one_picture(picture))
+    with pytest.raises(DataError, match="hf:owner/name: pixels of mode I;16, expected 8-bit"):
+        load_dataset("hf:owner/name")
 
 
 def test_hub_sets_that_do_not_fit_are_refused(monkeypatch):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fedcomp.errors import ConfigError, DataError
-from fedcomp.models import ModelParts, PartialModel, freeze, get_weights, set_weights, training_mode
+from fedcomp.models import ModelParts, PartialModel, evaluation_mode, freeze, get_weights, set_weights, training_mode
 
 
 def network():
@@ -52,6 +52,18 @@ def test_what_is_frozen_neither_trains_nor_counts():
     assert [name for name, p in model.named_parameters() if p.grad is not None] == ["4.weight", "4.bias"]
     assert all(torch.equal(before[name], values) for name, values in model.state_dict().items())
     assert model[3].training  # dropout in front of the trained head goes on
+
+
+def test_what_is_frozen_is_so_after_an_evaluation_too():
+    model = network()
+    freeze(model, ["1.weight", "1.bias"])
+    training_mode(model)
+    before = [module.training for module in model.modules()]
+    with evaluation_mode(model):
+        assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == before
+    assert before[2] is False
+    assert before.count(False) == 1
 
 
 def test_parts_go_out_and_in():

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from fedcomp.errors import ConfigError
-from fedcomp.training import StrongPolicy
+from fedcomp.training import StrongPolicy, weak_augment
 from fedcomp.training.augmentation import cut_out, cutmix, mixup, rand_augment
-from fedcomp.training.augmentation.geometric import OPERATIONS, affine_matrices, resample
+from fedcomp.training.augmentation.geometric import OPERATIONS, affine_matrices, resample, weak_matrices
 from fedcomp.training.augmentation.photometric import COLOUR, photometric_pool
 
 ALL = StrongPolicy(num_operations=4)
@@ -40,6 +40,14 @@ def test_grey_images_stay_grey_in_three_channels_and_get_no_colour_operation():
     torch.testing.assert_close(views[:, 0], views[:, 2])
     assert "saturation" not in photometric_pool(1)
     assert "saturation" in photometric_pool(3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 8), (8, 64)])
+def test_a_shift_is_at_most_an_eighth_of_each_side(height, width):
+    images = torch.ones(200, 1, height, width)
+    moved = resample(images, weak_matrices(images, generator(), flip_ok=False))
+    for views in (weak_augment(images, generator(), flip_ok=False), moved):
+        assert views.mean(dim=(1, 2, 3)).min() > 0.75
 
 
 def test_no_strength_changes_nothing():

@@ -8,6 +8,7 @@ import torch
 
 from fedcomp.data import UNLABELLED
 from fedcomp.errors import ConfigError
+from fedcomp.models import freeze
 from fedcomp.training import Batch, ImageViews, LocalSettings, ObjectiveSettings, Received, make_objective
 from fedcomp.training.local import train_on_batches
 from fedcomp.training.objectives import PRESETS, AdaptiveThreshold, Confidence, FixedThreshold, sharpen
@@ -139,6 +140,18 @@ def test_a_confident_guesser_that_is_right_has_the_lower_loss(name):
     (sure, counts), (unsure, _) = loss(0.999), loss(0.96)
     assert sure < unsure
     assert (counts.guessed, counts.trusted, counts.accuracy) == (12, 12, 1.0)
+
+
+@pytest.mark.parametrize("parts", [{"threshold": "adaptive"}, {"pseudo_labels": "broadcast", "pseudo_threshold": 0.0}])
+def test_guesses_before_the_first_step_leave_frozen_norms_alone(parts):
+    norm = torch.nn.BatchNorm1d(5)
+    model = torch.nn.Sequential(norm, torch.nn.Linear(5, K))
+    freeze(model, ["0.weight", "0.bias"])
+    batch = Batch(torch.rand(12, 5), torch.arange(12) % K)
+    objective = make_objective(ObjectiveSettings(**parts), RowViews(), K)
+    train_on_batches(model, batch, batch, LocalSettings(), objective=objective, seed=0)
+    assert norm.num_batches_tracked == 0
+    assert not norm.running_mean.any()
 
 
 def test_guesses_of_the_broadcast_are_made_once_and_only_the_trusted_stay():

@@ -41,8 +41,8 @@ def affine_matrices(operations: Tensor, strengths: Tensor) -> Tensor:
 def weak_matrices(images: Tensor, generator: Generator, *, flip_ok: bool) -> Tensor:
     """Draw what `weak_augment` does, whole pixels and flips, as matrices (B, 3, 3)."""
     batch, _, height, width = images.shape
-    reach = max(1, height // 8)
-    down, right = torch.randint(-reach, reach + 1, (2, batch), generator=generator)
+    reaches = max(1, height // 8), max(1, width // 8)
+    down, right = (torch.randint(-reach, reach + 1, (batch,), generator=generator) for reach in reaches)
     mirror = torch.ones(batch)
     if flip_ok:
         mirror -= 2.0 * (torch.rand(batch, generator=generator) < 0.5)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def weak_augment(images: Tensor, generator: Generator, *, flip_ok: bool) -> Tensor:
-    """Shift by up to an eighth of the height, zeros coming in, and flip where that keeps the label.
+    """Shift by up to an eighth of each side, zeros coming in, and flip where that keeps the label.
 
     Args:
         images: (B, C, H, W), in [0, 1].
@@ -26,10 +26,10 @@ def weak_augment(images: Tensor, generator: Generator, *, flip_ok: bool) -> Tens
         Sohn et al., FixMatch, NeurIPS 2020, section 2.3.
     """
     batch, _, height, width = images.shape
-    reach = max(1, height // 8)
-    top, left = torch.randint(0, 2 * reach + 1, (2, batch), generator=generator)
+    down, right = max(1, height // 8), max(1, width // 8)
+    top, left = (torch.randint(0, 2 * reach + 1, (batch,), generator=generator) for reach in (down, right))
     # A view of every shift; picking one an image copies whole rows.
-    windows = F.pad(images, (reach, reach, reach, reach)).unfold(2, height, 1).unfold(3, width, 1)
+    windows = F.pad(images, (right, right, down, down)).unfold(2, height, 1).unfold(3, width, 1)
     shifted = windows[torch.arange(batch), :, top, left]
     if not flip_ok:
         return shifted

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from fedcomp.models import evaluation_mode
 from fedcomp.training.compute import in_precision
 
 if TYPE_CHECKING:
@@ -64,11 +65,6 @@ class Teacher:
 
 def guess_all(received: Received) -> Tensor:
     """Return the received model's probabilities (N, K) of all unlabelled examples, as they are, in evaluation mode."""
-    was_training = received.model.training
-    received.model.eval()
-    try:
-        with torch.no_grad():
-            batches = received.unlabelled.inputs.split(_BATCH_SIZE)
-            return torch.cat([received.predict(batch).softmax(dim=1) for batch in batches])
-    finally:
-        received.model.train(was_training)
+    with evaluation_mode(received.model), torch.no_grad():
+        batches = received.unlabelled.inputs.split(_BATCH_SIZE)
+        return torch.cat([received.predict(batch).softmax(dim=1) for batch in batches])
