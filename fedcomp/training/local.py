@@ -15,6 +15,7 @@ from fedcomp.models import training_mode
 from fedcomp.seeding import derive_seed
 from fedcomp.training.batches import endless_batches, to_batch
 from fedcomp.training.compute import Compute, in_precision, memory_format, torch_threads
+from fedcomp.training.lone_examples import lone_examples
 from fedcomp.training.objectives import Received
 from fedcomp.training.regularizers import Proximal
 from fedcomp.training.static_norm import untracked_statistics
@@ -140,7 +141,8 @@ def train_on_batches(
     """
     training_mode(model.to(settings.device))
     norms = untracked_statistics(model) if settings.static_batch_norm else contextlib.nullcontext()
-    with torch_threads(settings.threads), memory_format(model, settings.compute.memory_format), norms:
+    layout = memory_format(model, settings.compute.memory_format)
+    with torch_threads(settings.threads), layout, norms, lone_examples(model):
         return _train(model, labelled, unlabelled, settings, objective, seed, regularizer)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedcomp.data import ImageDataset, split_labelled
+from fedcomp.data import ImageDataset, label_all, split_labelled
 from fedcomp.errors import ConfigError, DataError
 from fedcomp.models import build_model, get_weights
 from fedcomp.training import (
@@ -211,3 +211,21 @@ def test_static_batch_norm_leaves_statistics_to_the_server():
     torch.testing.assert_close(trained[1].running_mean, convolved.mean(dim=(0, 2, 3)))
     assert evaluate(trained, bars()).accuracy > 0.5
     measure_statistics(model(), to_images(bars().images))  # nothing to measure
+
+
+@pytest.mark.parametrize("count", [1, 17])
+@pytest.mark.parametrize("static", [False, True])
+def test_batch_norm_takes_a_lone_example(count, static):
+    """Of one pixel: it has no variance. It is normalized by the running statistics, which do not count it."""
+    norm = torch.nn.BatchNorm1d(64)
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 64), norm, torch.nn.Linear(64, 3))
+    data = label_all(bars(count))
+    objective = make_objective(ObjectiveSettings(objective="supervised"), ImageViews(flip_ok=False), 3)
+    settings = LocalSettings(batch_size=16, static_batch_norm=static)
+    metrics = train_locally(module, data, settings, objective=objective, seed=0)
+    assert metrics["num-examples"] == count
+    assert norm.num_batches_tracked == (count == 17 and not static)
+    assert norm.training
+    assert torch.isfinite(norm.weight).all()
+    with pytest.raises(ValueError, match="more than 1 value"):
+        module(to_images(bars(1).images))  # outside a training nothing is changed
