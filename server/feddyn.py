@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from fedcomp.types import Model, NDArray
 
+_STATISTICS = ("running_mean", "running_var")
+"""BatchNorm's, as torch names them: nobody trains them, so no client's loss pulls them back."""
+
 
 class FedDyn(FedAvg):
     r"""Each round ``h <- h - alpha / m * sum_k (w_k - w)``, then ``w <- mean_k w_k - h / alpha``.
@@ -67,10 +70,10 @@ class FedDyn(FedAvg):
         return to_array_record(self._corrected(to_model(arrays), base, share)), metrics
 
     def _corrected(self, mean: Model, base: Model, share: float) -> Model:
-        """Return the new model; counters, which are no weights, are those of the mean."""
+        """Return the new model; counters and statistics, which are no weights, are those of the mean."""
         model = dict(mean)
         for name, before in base.items():
-            if before.dtype.kind != "f":
+            if before.dtype.kind != "f" or name.endswith(_STATISTICS):
                 continue
             moved = mean[name].astype(np.float64) - before
             self.correction[name] = self.correction.get(name, np.zeros(before.shape)) + share * moved

@@ -125,9 +125,12 @@ def test_a_restored_strategy_goes_on_bit_for_bit():
 
 
 def test_one_reply_that_stands_for_all_is_the_same_as_all():
-    base = {"weight": np.zeros((1, 3), np.float32), "count": np.array(3)}
-    models = [{"weight": np.full((1, 3), value, np.float32), "count": np.array(5)} for value in (1.0, 3.0)]
-    mean = {"weight": np.full((1, 3), 2.0, np.float32), "count": np.array(5)}
+    def model(value, count):
+        values = np.full((1, 3), value, np.float32)
+        return {"weight": values, "norm.running_var": values[0], "count": np.array(count)}
+
+    base, mean = model(0.0, 3), model(2.0, 5)
+    models = [model(value, 5) for value in (1.0, 3.0)]
     results = []
     for replies in ([reply(models[0], 0), reply(models[1], 1)], [reply(mean, 0, weight=2.0)]):
         inner = strategy()
@@ -136,6 +139,7 @@ def test_one_reply_that_stands_for_all_is_the_same_as_all():
     for result in results:
         # Two of four clients moved by 2: the correction is half of that.
         np.testing.assert_array_equal(result["weight"], np.full((1, 3), 3.0))
+        np.testing.assert_array_equal(result["norm.running_var"], np.full(3, 2.0))  # what is measured is the mean
         assert result["count"] == 5
 
 
