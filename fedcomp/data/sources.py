@@ -22,6 +22,8 @@ TrainTest: TypeAlias = tuple[ImageDataset, ImageDataset]
 
 _HUB_PREFIX = "hf:"
 _NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
+_SURELY_CLASSES = 1000
+"""Labels above this and above the number of images are prices or ids: a model would have an output for each."""
 
 
 def load_dataset(name: str, data_dir: str = "") -> TrainTest:
@@ -97,6 +99,11 @@ def _load_npz(data_dir: str) -> TrainTest:
         raise DataError(f"{path} has no {', '.join(missing)}, expected {', '.join(_NPZ_KEYS)}")
     labels = {kind: to_class_labels(path, f"y_{kind}", arrays[f"y_{kind}"]) for kind in ("train", "test")}
     num_classes = max(count_classes(values) for values in labels.values())
+    if num_classes > max(_SURELY_CLASSES, len(labels["train"])):
+        raise DataError(
+            f"{path}: labels go up to {num_classes - 1:,} for {len(labels['train']):,} training images, "
+            "expected classes numbered from 0"
+        )
     train, test = (
         ImageDataset("npz", to_nchw(arrays[f"x_{kind}"]), values, num_classes) for kind, values in labels.items()
     )

@@ -59,6 +59,14 @@ def test_npz_labels_that_are_no_classes_are_refused(tmp_path, labels):
         load_dataset("npz", str(path))
 
 
+def test_npz_of_numbers_to_predict_is_refused(tmp_path):
+    path, images = tmp_path / "prices.npz", np.zeros((3, 6, 5), np.uint8)
+    prices = np.array([120_000, 85_500, 499_999])
+    np.savez(path, x_train=images, y_train=prices, x_test=images, y_test=prices)
+    with pytest.raises(DataError, match=r"labels go up to 499,999 for 3 training images, expected classes"):
+        load_dataset("npz", str(path))
+
+
 def test_npz_that_is_none_is_refused(tmp_path):
     path = tmp_path / "data.npz"
     for content in (b"", b"PK\x03\x04 broken", b"text"):
