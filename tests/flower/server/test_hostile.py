@@ -152,7 +152,6 @@ PLAIN_ATTACKS = {
     "infinity": ("invalid-values", lambda r: plain(r, bias=np.float32([0, np.inf, 0]))),
     "shape": ("wrong-model", lambda r: plain(r, bias=np.zeros(4, np.float32))),
     "type": ("wrong-model", lambda r: plain(r, bias=np.zeros(3, np.complex64))),
-    "integers for floats": ("wrong-model", lambda r: plain(r, bias=np.zeros(3, np.int32))),
     "beyond float32": ("invalid-values", lambda r: plain(r, bias=np.float64([0, 1e300, 0]))),
     "NaN of another width": ("invalid-values", lambda r: plain(r, bias=np.float16([0, np.nan, 0]))),
     "half a count": ("invalid-values", lambda r: plain(r, counter=np.array(9.5))),
