@@ -36,7 +36,7 @@ from fedcomp.flower.server.inner import (
     taking_steps_of,
     weighted_by,
 )
-from fedcomp.flower.server.screening import Screening
+from fedcomp.flower.server.screening import Inconsistent, Screening
 from fedcomp.flower.server.shared_initial import SharedInitial
 from fedcomp.flower.server.traffic import DeadlineGrid, RoundTraffic, TimedGrid
 from fedcomp.flower.server.undo import remember_attributes
@@ -269,6 +269,9 @@ class CompressedStrategy(Strategy):
         feed = (feed_mean if needs_only_the_mean(self.inner) else feed_each)(
             self._accept(replies), self._base, weighted_by(self.inner)
         )
+        for sender in feed.left_out:
+            self._traffic.accepted -= 1
+            self._refuse(sender, Inconsistent.reason, Inconsistent("records or metrics have other names than most"))
         arrays, metrics = None, None
         self._traffic.skipped = len(feed.senders) < self.min_replies
         if not self._traffic.skipped:

@@ -368,10 +368,11 @@ def test_so_it_is_where_it_can_not_read_the_model():
 )
 def test_odd_metrics_do_not_end_the_round(change):
     odd = tamper({VICTIM}, lambda reply, _: change(reply))
-    for inner in (toy_inner(), toy_inner(FedMedian)):
-        strategy, _ = compressed(inner, codec="lossless")
+    for inner, refused in ((toy_inner(), {}), (toy_inner(FedMedian), {"inconsistent": 1})):
+        strategy, rounds = compressed(inner, codec="lossless")
         result = run_rounds(strategy, toy_client(odd))
         assert result.arrays
+        assert (rounds[0].accepted, rounds[0].rejected) == (4 - len(refused), refused)
         assert result.train_metrics_clientapp[1]["loss"] == pytest.approx(np.average([0, 1, 3], weights=[1, 2, 4]))
 
 
