@@ -136,7 +136,10 @@ def subtract_models(local: Model, base: Model) -> ModelDelta:
         after = local[name]
         if after.shape != before.shape:
             raise EncodeError(f"tensor {name!r} has shape {after.shape}, the global model has {before.shape}")
-        delta[name] = _working_copy(name, after, before.dtype) - _working_copy(name, before, before.dtype)
+        # Where both are float64, so is their difference: as float32 a large number does not move by a small step.
+        floats = np.float64 if after.dtype == before.dtype == np.float64 else np.float32
+        step = _working_copy(name, after, before.dtype, floats) - _working_copy(name, before, before.dtype, floats)
+        delta[name] = step.astype(np.float32, copy=False) if _is_float(before.dtype) else step
     return delta
 
 
@@ -194,11 +197,11 @@ def to_integers(values: NDArray) -> NDArray | None:
     return whole.astype(np.int64)
 
 
-def _working_copy(name: str, values: NDArray, base: np.dtype[Any]) -> NDArray:
+def _working_copy(name: str, values: NDArray, base: np.dtype[Any], floats: type[np.floating[Any]]) -> NDArray:
     """Return values as what a delta is made of: the kind is the global model's, whatever a client computes in."""
     if _is_number(values.dtype):
         if _is_float(base):
-            return values.astype(np.float32, copy=False)
+            return values.astype(floats, copy=False)
         if (integers := to_integers(values)) is not None:
             return integers
     unless = " and not all whole numbers" if _is_float(values.dtype) else ""

@@ -133,3 +133,12 @@ def test_model_fingerprint_sees_every_bit():
     assert fingerprint_model(other) == fingerprint_model(MODEL)
     other["w"][1, 2] = np.nextafter(np.float32(1), np.float32(2))
     assert fingerprint_model(other) != fingerprint_model(MODEL)
+
+
+def test_float64_moves_by_small_steps_of_large_numbers():
+    base = {"w": np.array([1e9, 1 / 3])}
+    steps = subtract_models({"w": base["w"] + [1, 1e-9]}, base)["w"]
+    assert steps.dtype == np.float32
+    np.testing.assert_allclose(steps, [1, 1e-9], rtol=1e-6)
+    # Who trains in float32 has not moved what it only rounded.
+    assert not subtract_models({"w": base["w"].astype(np.float32)}, base)["w"].any()

@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 from fedcomp.errors import CheckpointError
 from fedcomp.files import write_atomically
 from fedcomp.flower.messages.encoding import decode_records, encode_records
+from fedcomp.flower.messages.lineage import without_own
 from fedcomp.flower.messages.order import ORDER_KEY, CompressionOrder
 from fedcomp.flower.messages.order_record import read_order
 from fedcomp.parcel import join_parcel, split_parcel
@@ -56,7 +57,8 @@ def keep_state_mod() -> Mod:
     """Make the mod that keeps a client's state in the folder that its node configuration names.
 
     Put it outside of `compression_mod`: ``ClientApp(mods=[keep_state_mod(), compression_mod()])``. Rounds that a
-    `CompressedStrategy` ordered are kept, one writer at a time. A file that is damaged counts as none.
+    `CompressedStrategy` ordered are kept, one writer at a time. A file that is damaged counts as none. What the app
+    itself keeps in ``context.state`` stays there, too: messages that evaluate read and write it where Flower has it.
     """
 
     def keep(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -65,12 +67,13 @@ def keep_state_mod() -> Mod:
             return call_next(message, context)
         files, order = StateFolder(Path(str(folder))), read_order(CompressionOrder, message.content[ORDER_KEY])
         with files.locked():
-            context.state = files.read(_node(context), order.lineage, before=order.round)
+            kept = files.read(_node(context), order.lineage, before=order.round)
+            context.state = RecordDict({**kept, **without_own(context.state)})
             reply = call_next(message, context)
             if not reply.has_error():
                 files.write(_node(context), order.lineage, order.round, context.state)
-        # It would travel to the SuperNode and back for nothing.
-        context.state = RecordDict()
+        # The rest would travel to the SuperNode and back for nothing.
+        context.state = without_own(context.state)
         return reply
 
     return keep

@@ -7,12 +7,8 @@ frames, too, are bound to the lineage.
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
 
-from flwr.app import ConfigRecord
-
-if TYPE_CHECKING:
-    from flwr.app import RecordDict
+from flwr.app import ConfigRecord, RecordDict
 
 _KEY, _OWN = "fedcomp.lineage", "fedcomp."
 
@@ -20,6 +16,11 @@ _KEY, _OWN = "fedcomp.lineage", "fedcomp."
 def new_lineage() -> str:
     """Return a name that no other training has; the system's randomness, so no seed decides it."""
     return uuid.uuid4().hex
+
+
+def without_own(state: RecordDict) -> RecordDict:
+    """Return what the app itself keeps in a client's ``context.state``."""
+    return RecordDict({key: record for key, record in state.items() if not key.startswith(_OWN)})
 
 
 def forget_other_lineages(state: RecordDict, lineage: str) -> None:

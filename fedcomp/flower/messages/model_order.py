@@ -13,7 +13,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Error
 
 from fedcomp.errors import FrameError, FrameMalformed
-from fedcomp.flower.messages.records import FRAME_TYPE
+from fedcomp.flower.messages.records import FRAME_TYPE, NUMBERS
 from fedcomp.types import ModelSpec, TensorSpec
 
 MODEL_KEY = "fedcomp.model"
@@ -35,9 +35,6 @@ _FRAME, _SPEC = "model", "spec"
 _ERROR_CODE = 1001  # far from Flower's own
 _MAX_SPEC_BYTES = 1 << 20
 _MOST_AXES, _MOST_ELEMENTS = 64, 1 << 48
-_DTYPES = frozenset(
-    ["bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "float16", "float32", "float64"]
-)
 
 
 class LostModel(FrameError):
@@ -138,6 +135,6 @@ def _read_tensor(name: object, dtype: object, shape: object) -> TensorSpec:
         raise ValueError(f"tensor {name!r} has {len(shape)} axes, at most {_MOST_AXES} are allowed")
     if prod(length or 1 for length in shape) > _MOST_ELEMENTS:
         raise ValueError(f"tensor {name!r} has shape {shape}, at most {_MOST_ELEMENTS} elements are allowed")
-    if dtype not in _DTYPES:  # looked up, never parsed: NumPy's parser of types is none for strangers
+    if dtype not in NUMBERS:  # looked up, never parsed: NumPy's parser of types is none for strangers
         raise ValueError(f"tensor {name!r} has type {dtype!r}")
     return TensorSpec(name, dtype, tuple(shape))

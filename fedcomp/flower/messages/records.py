@@ -28,8 +28,11 @@ T = TypeVar("T")
 FRAME_TYPE = "fedcomp"
 """The serialization type of an Array that is no array but bytes of fedcomp."""
 _NPY_HEADER_BYTES = 1024
-_FLOATS = tuple(map(np.dtype, ("float16", "float32", "float64")))
-"""What clients compute in, whatever the model is: a plain reply may be floats of any of these."""
+NUMBERS = (
+    *("float16", "float32", "float64", "bool"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+)
+"""NumPy's names of what clients compute in, whatever the model is: a plain reply may be of any of these."""
 _SHOWN = 100
 """Characters of what an Array says of itself that are shown."""
 
@@ -104,8 +107,8 @@ def frame_from_record(record: ArrayRecord) -> bytes:
 def plain_model_from_record(record: ArrayRecord, base: Model) -> Model:
     """Read a client's uncompressed model, trusting nothing in it.
 
-    Tensors have the names of `base`, in any order, or are numbered in its order. Each has the type of `base` or is
-    float16, float32 or float64.
+    Tensors have the names of `base`, in any order, or are numbered in its order. Each has the type of `base` or is of
+    any other of NumPy's floats, integers and booleans.
 
     Returns:
         The client's model with the names, types and shapes of `base`.
@@ -123,14 +126,19 @@ def plain_model_from_record(record: ArrayRecord, base: Model) -> Model:
 
 
 def with_types_of(base: Model, arrays: ArrayRecord) -> ArrayRecord:
-    """Undo Flower's averaging of integers into float64, and any other change of type."""
-    if all(arrays[name].dtype == values.dtype.name for name, values in base.items()):
+    """Undo Flower's averaging of integers into float64, and any other change of type or order.
+
+    Tensors that `base` does not have come last, as they are.
+    """
+    names = [*(name for name in base if name in arrays), *(name for name in arrays if name not in base)]
+    if names == list(arrays) and all(arrays[n].dtype == base[n].dtype.name for n in names if n in base):
         return arrays
-    return to_array_record({name: round_within(new, base[name].dtype) for name, new in to_model(arrays).items()})
+    model = to_model(arrays)
+    return to_array_record({n: round_within(model[n], base[n].dtype) if n in base else model[n] for n in names})
 
 
 def _plain_array(name: str, array: Array, base: NDArray) -> NDArray:
-    dtypes = [base.dtype, *(float_ for float_ in _FLOATS if float_ != base.dtype)]
+    dtypes = [base.dtype, *(np.dtype(name) for name in NUMBERS if name != base.dtype.name)]
     largest = base.size * max(dtype.itemsize for dtype in dtypes)
     if len(array.data) > largest + _NPY_HEADER_BYTES:
         raise FrameTooLarge(f"tensor {name!r} has {len(array.data)} bytes, its shape needs at most {largest}")
@@ -143,7 +151,7 @@ def _plain_array(name: str, array: Array, base: NDArray) -> NDArray:
     else:
         raise SpecMismatch(
             f"tensor {name!r} says that it is {_describe(array)}; "
-            f"expected a NumPy array of type {base.dtype}, or floats of another width, and shape {base.shape}"
+            f"expected a NumPy array of type {base.dtype}, or of other numbers, and shape {base.shape}"
         )
     if len(array.data) - len(header) != (expected := base.size * dtype.itemsize):
         raise FrameMalformed(f"tensor {name!r} holds {len(array.data) - len(header)} bytes, expected {expected}")

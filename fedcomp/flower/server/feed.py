@@ -33,11 +33,13 @@ class Feed:
         replies: What its ``aggregate_train`` receives.
         senders: Node ids whose updates are in it.
         metrics: What the clients said besides arrays, where `replies` does not carry it.
+        left_out: Node ids whose updates are not in it, though they were accepted.
     """
 
     replies: list[Message] = field(default_factory=list)
     senders: list[int] = field(default_factory=list)
     metrics: list[RecordDict] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
 
 
 def needs_only_the_mean(inner: Strategy) -> bool:
@@ -76,8 +78,10 @@ def feed_each(accepted: Iterable[AcceptedUpdate], base: Model, weighted_by: str)
         key, _ = only_array_record(update.reply.content)
         update.reply.content[key] = to_array_record(update.client_model())
         replies.append(update.reply)
-    replies = of_one_schema(replies)
-    return Feed(replies=replies, senders=[reply.metadata.src_node_id for reply in replies])
+    kept = of_one_schema(replies)
+    senders = [reply.metadata.src_node_id for reply in kept]
+    left_out = [sender for reply in replies if (sender := reply.metadata.src_node_id) not in senders]
+    return Feed(replies=kept, senders=senders, left_out=left_out)
 
 
 @contextlib.contextmanager

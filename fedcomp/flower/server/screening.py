@@ -50,6 +50,12 @@ class InvalidMetrics(FrameError):
     reason: ClassVar[str] = InvalidValues.reason
 
 
+class Inconsistent(FrameError):
+    """A reply that can not be aggregated together with the round's others."""
+
+    reason: ClassVar[str] = "inconsistent"
+
+
 class Uninvited(FrameError):
     """A reply of a client that was not asked this round."""
 

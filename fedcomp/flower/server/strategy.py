@@ -28,6 +28,7 @@ from fedcomp.flower.server.feed import client_metrics, feed_each, feed_mean, nee
 from fedcomp.flower.server.inner import (
     begin_from,
     check_inner,
+    class_of,
     has_own_loop,
     innermost,
     norm_at_clients,
@@ -35,7 +36,7 @@ from fedcomp.flower.server.inner import (
     taking_steps_of,
     weighted_by,
 )
-from fedcomp.flower.server.screening import Screening
+from fedcomp.flower.server.screening import Inconsistent, Screening
 from fedcomp.flower.server.shared_initial import SharedInitial
 from fedcomp.flower.server.traffic import DeadlineGrid, RoundTraffic, TimedGrid
 from fedcomp.flower.server.undo import remember_attributes
@@ -217,7 +218,7 @@ class CompressedStrategy(Strategy):
         self._grid = grid
         if not messages:
             return messages
-        _, broadcast = only_array_record(messages[0].content)
+        broadcast = self._only_model(messages)
         self._base, self._dense_bytes = to_model(broadcast), num_bytes(broadcast)
         self._sent.begin(self._lineage, server_round, self._base)
         budgets = self._budgets(server_round, [message.metadata.dst_node_id for message in messages])
@@ -268,6 +269,9 @@ class CompressedStrategy(Strategy):
         feed = (feed_mean if needs_only_the_mean(self.inner) else feed_each)(
             self._accept(replies), self._base, weighted_by(self.inner)
         )
+        for sender in feed.left_out:
+            self._traffic.accepted -= 1
+            self._refuse(sender, Inconsistent.reason, Inconsistent("records or metrics have other names than most"))
         arrays, metrics = None, None
         self._traffic.skipped = len(feed.senders) < self.min_replies
         if not self._traffic.skipped:
@@ -368,6 +372,18 @@ class CompressedStrategy(Strategy):
             if self._on_update:
                 self._on_update(self._traffic.round, update)
             yield update
+
+    def _only_model(self, messages: list[Message]) -> ArrayRecord:
+        """Return the model that `inner` sends to all clients; raises `UsageError` if it does not send them the same."""
+        _, model = only_array_record(messages[0].content)
+        for message in messages:
+            _, other = only_array_record(message.content)
+            if other is not model and other != model:
+                raise UsageError(
+                    f"{class_of(self.inner)} sends different models to clients of one round, expected the same to all: "
+                    "updates are differences to it"
+                )
+        return model
 
     def _finish_model(self, server_round: int, arrays: ArrayRecord) -> ArrayRecord | None:
         """Refine the round's model; None if it is not finite, which changes nothing and counts as a skipped round."""

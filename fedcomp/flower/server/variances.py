@@ -20,14 +20,18 @@ def mend_variances(model: Model, before: Model) -> Model:
 
     Args:
         model: Tensors by name; values of others than running variances are left alone.
-        before: The model of the round before, of the same names and shapes.
+        before: The model of the round before; what has another shape there, or is none of it, is left alone, too.
     """
     mended = {
         name: _mended(values, before[name])
         for name, values in model.items()
-        if name.rpartition(".")[2] == _SUFFIX and name in before and ((values <= 0) & (before[name] > 0)).any()
+        if name.rpartition(".")[2] == _SUFFIX and _can_be_mended(values, before.get(name))
     }
     return {**model, **mended} if mended else model
+
+
+def _can_be_mended(values: NDArray, before: NDArray | None) -> bool:
+    return before is not None and before.shape == values.shape and bool(((values <= 0) & (before > 0)).any())
 
 
 def _mended(values: NDArray, before: NDArray) -> NDArray:

@@ -48,6 +48,36 @@ def do_round(folder, server_round, *, lineage="one", node=NODE, fails=False):
     return seen[0]
 
 
+def train_and_evaluate(context, server_round):
+    """Let an app count its messages in a record of its own, beside fedcomp's; return what it has counted to."""
+    order = CompressionOrder("thin", 0, server_round, 1.0, 0.0, acknowledged=0, refused=0, lineage="one")
+    counted = []
+
+    def app(message, context):
+        counted.append(context.state["own"]["count"] + 1 if "own" in context.state else 1)
+        context.state["own"] = MetricRecord({"count": counted[-1]})
+        if message.metadata.message_type == MessageType.TRAIN:
+            context.state["fedcomp.memory"] = MetricRecord({"value": server_round})
+        return Message(RecordDict(), reply_to=message)
+
+    with task_identity(run_id=1, node_id=NODE):
+        keep = keep_state_mod()
+        keep(Message(RecordDict({ORDER_KEY: write_order(order)}), NODE, MessageType.TRAIN), context, app)
+        keep(Message(RecordDict(), NODE, MessageType.EVALUATE), context, app)
+    assert list(context.state) == ["own"]
+    return counted
+
+
+def test_what_the_app_keeps_is_there_when_it_evaluates_and_after_a_restart(tmp_path):
+    def process():
+        config = {STATE_DIR_KEY: str(tmp_path)}
+        return Context(run_id=1, node_id=NODE, node_config=config, state=RecordDict(), run_config={})
+
+    context = process()
+    assert [train_and_evaluate(context, number) for number in (1, 2)] == [[1, 2], [3, 4]]
+    assert train_and_evaluate(process(), 3) == [4, 5]  # files are of training: the last evaluation is lost
+
+
 def test_a_state_outlives_its_process(tmp_path):
     assert [do_round(tmp_path / "state", number) for number in (1, 2, 5)] == [0, 1, 2]
 

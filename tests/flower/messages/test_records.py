@@ -6,7 +6,7 @@ from flwr.app import Array, ArrayRecord
 
 from fedcomp.errors import InvalidValues, UsageError
 from fedcomp.flower import to_array_record, to_model
-from fedcomp.flower.messages.records import named_as, plain_model_from_record
+from fedcomp.flower.messages.records import named_as, plain_model_from_record, with_types_of
 from tests.flower.toy import MODEL
 
 
@@ -48,6 +48,13 @@ def test_a_model_whose_own_names_are_numbers_keeps_its_order():
     assert named_as(["1", "0"], {"0": "zero", "1": "one"}) == {"0": "zero", "1": "one"}
 
 
+def test_a_plain_reply_may_be_integers_and_booleans_of_any_width():
+    base = {"counter": np.array(7), "weight": np.zeros(2, np.float32)}
+    reply = {"counter": np.array(9, np.int32), "weight": np.array([True, False])}
+    model = plain_model_from_record(to_array_record(reply), base)
+    assert [(values.dtype, values.tolist()) for values in model.values()] == [("int64", 9), ("float32", [1, 0])]
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_plain_reply_may_be_floats_of_any_width_in_any_order(dtype, order):
@@ -68,3 +75,10 @@ def test_flags_and_bytes_that_come_back_as_floats_are_what_they_were():
     for wrong in ({"bytes": np.float64([0, 1, 256])}, {"bytes": np.float64([-1, 0, 1])}, {"flags": np.float64([2, 0])}):
         with pytest.raises(InvalidValues, match="values of type float64 that are no"):
             plain_model_from_record(to_array_record(base | wrong), base)
+
+
+def test_what_a_strategy_makes_of_a_model_has_its_order_and_types():
+    made = {"new": np.zeros(2, np.float16), "counter": np.array(8.0), "weight": np.ones((8, 5), np.float32)}
+    model = to_model(with_types_of(MODEL, to_array_record(made)))  # as one that drops a layer, and adds one
+    expected = [("weight", "float32"), ("counter", MODEL["counter"].dtype), ("new", "float16")]
+    assert [(name, values.dtype) for name, values in model.items()] == expected

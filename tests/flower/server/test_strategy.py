@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.server.strategy import FedAvg as OldFedAvg
 from flwr.serverapp.strategy import (
     DifferentialPrivacyServerSideFixedClipping,
@@ -214,6 +214,39 @@ def test_server_state_is_as_the_arguments_say():
 def test_what_can_not_work_is_said_at_once(inner, arguments, says):
     with pytest.raises(UsageError, match=says):
         CompressedStrategy(inner, **arguments)
+
+
+class Sorting(FedAvg):
+    """Returns the model in another order."""
+
+    def aggregate_train(self, server_round, replies):
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        return ArrayRecord({name: arrays[name] for name in sorted(arrays)}), metrics
+
+
+@pytest.mark.parametrize("downlink", ["none", "lossless"])
+def test_a_model_that_comes_back_in_another_order_is_the_same_model(downlink):
+    strategy, rounds = compressed(toy_inner(Sorting), codec="lossless", downlink=downlink)
+    result = run_rounds(strategy, toy_client(), num_rounds=3)
+    assert [(each.accepted, each.complaints) for each in rounds] == [(4, [])] * 3
+    assert_model(result.arrays, to_model(run_rounds(toy_inner(), toy_client(), num_rounds=3).arrays), 1e-5)
+
+
+class OneForEach(FedAvg):
+    """Sends each client a model of its own, as strategies do that keep one for each group of clients."""
+
+    def configure_train(self, server_round, arrays, config, grid):
+        for number, message in enumerate(super().configure_train(server_round, arrays, config, grid)):
+            own = {name: values + values.dtype.type(number) for name, values in to_model(arrays).items()}
+            message.content = RecordDict({**message.content, "arrays": to_array_record(own)})
+            yield message
+
+
+@pytest.mark.parametrize("downlink", ["none", "thin"])
+def test_a_strategy_that_sends_different_models_is_refused(downlink):
+    strategy, _ = compressed(toy_inner(OneForEach), downlink=downlink)
+    with pytest.raises(UsageError, match="OneForEach sends different models to clients of one round"):
+        run_rounds(strategy, toy_client())
 
 
 class Saving(FedAvg):

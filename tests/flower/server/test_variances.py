@@ -27,6 +27,11 @@ def test_a_model_without_such_is_left_alone():
     assert mend_variances(BEFORE, BEFORE) is BEFORE
 
 
+def test_one_that_was_of_another_shape_is_left_alone():
+    after = {"bn.running_var": np.array([-1, 0, 3], np.float32)}
+    assert mend_variances(after, BEFORE) is after
+
+
 def network():
     """The model that `docs/codecs.md` has figures of."""
     torch.manual_seed(0)
