@@ -138,7 +138,7 @@ def with_types_of(base: Model, arrays: ArrayRecord) -> ArrayRecord:
 
 
 def _plain_array(name: str, array: Array, base: NDArray) -> NDArray:
-    dtypes = [base.dtype, *(np.dtype(name) for name in NUMBERS if name != base.dtype.name)]
+    dtypes = [base.dtype, *(np.dtype(other) for other in NUMBERS if other != base.dtype.name)]
     largest = base.size * max(dtype.itemsize for dtype in dtypes)
     if len(array.data) > largest + _NPY_HEADER_BYTES:
         raise FrameTooLarge(f"tensor {name!r} has {len(array.data)} bytes, its shape needs at most {largest}")
