@@ -1,7 +1,10 @@
 """Students of every architecture fold, export and quantize: also those whose layers ask for their images' size."""
 
 import numpy as np
+import onnx
+import pytest
 import torch
+from onnx.numpy_helper import to_array
 from torch import nn
 
 from fedcomp.models import build_model
@@ -68,3 +71,15 @@ def test_constants_that_a_quantizer_copies_take_no_other_name():
     content = export_onnx(fold_batch_norm(model), (1, 8, 8), {})
     plain, quantized = (OnnxModel(file).logits(images) for file in (content, quantize_after_training(content, images)))
     assert np.abs(plain - quantized).max() < 0.1 * np.abs(plain).max()
+
+
+@pytest.mark.parametrize("name", ["perceptron", "resnet8-gn", "student-pyramid(width=0.5)"])
+def test_products_of_weights_and_activations_fit_in_pairs_into_16_bits(name):
+    """Processors without VNNI add them up there: with larger weights they answer otherwise than all others."""
+    model = with_statistics(build_model(name, image_shape=(1, 8, 8), num_classes=10, seed=0))
+    images = np.random.default_rng(0).integers(0, 256, (32, 1, 8, 8), dtype=np.uint8)
+    content = quantize_after_training(export_onnx(fold_batch_norm(model), (1, 8, 8), {}), images)
+    weights = [to_array(tensor) for tensor in onnx.load_from_string(content).graph.initializer]
+    kernels = [values.astype(int) for values in weights if values.dtype == np.int8 and values.ndim > 1]
+    assert kernels
+    assert all(2 * 255 * np.abs(kernel).max() < 2**15 for kernel in kernels)
