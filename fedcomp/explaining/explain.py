@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from fedcomp.explaining.calibration import expected_calibration_error, reliabili
 from fedcomp.explaining.saliency import first_of_each_class, saliency_drift
 from fedcomp.explaining.sensitivity import measure_sensitivity
 from fedcomp.explaining.tensor_bytes import bytes_by_tensor
+from fedcomp.files import to_json
 from fedcomp.seeding import derive_rng
 from fedcomp.student import FinishedRun, open_student
 from fedcomp.training import evaluate_logits, predict_logits
@@ -125,7 +124,7 @@ class Explanation:
                 "tensors": [asdict(row) | {"num_bytes": row.ledger.total} for row in self.tensors],
             },
         }
-        return json.dumps(_finite(figures), indent=2, allow_nan=False) + "\n"
+        return to_json(figures)
 
 
 def explain_run(
@@ -178,12 +177,3 @@ def explain_run(
         update_bytes=len(codec.encode(update, rng=derive_rng(seed, "codec")).frame),
         tensors=bytes_by_tensor(update, codec, seed=seed),
     )
-
-
-def _finite(value: Any) -> Any:
-    """Return what JSON can say: lists and objects are looked through, numbers that are not finite are None."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ class Variant:
         num_bytes: Of the file; of the teacher as ONNX.
         accuracy: On the test set, as ONNX Runtime answers, 0 to 1.
         validation_accuracy: On the validation set, which decided.
-        per_class_accuracy: On the test set, by label.
+        per_class_accuracy: On the test set, by label; NaN for a class without images.
         latency: One image on one thread.
     """
 
@@ -115,8 +116,8 @@ class StudentCard:
         classes = [
             (
                 name,
-                *(f"{form.per_class_accuracy[label]:.1%}" for form in self.variants.values()),
-                f"{100 * (self.best.per_class_accuracy[label] - teacher.per_class_accuracy[label]):+.1f}",
+                *(_measured(form.per_class_accuracy[label], ".1%") for form in self.variants.values()),
+                _measured(100 * (self.best.per_class_accuracy[label] - teacher.per_class_accuracy[label]), "+.1f"),
             )
             for label, name in enumerate(self.classes)
         ]
@@ -153,6 +154,10 @@ _QUANTIZATIONS = {
     "qat": "weights by channel, activations by tensor; quantized in training",
     "none": "not made",
 }
+
+
+def _measured(value: float, pattern: str) -> str:
+    return "-" if math.isnan(value) else format(value, pattern)
 
 
 def _table(header: tuple[str, ...], rows: Any) -> str:
