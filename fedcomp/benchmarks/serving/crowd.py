@@ -26,10 +26,12 @@ class Crowd:
     Attributes:
         seconds: Of each answer.
         errors: Statuses of what was no answer.
+        duration: Seconds until the last call had ended, which is after the time that was given: who asked then waited.
     """
 
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    duration: float = 0.0
 
     @property
     def milliseconds(self) -> tuple[float, float]:
@@ -40,7 +42,8 @@ class Crowd:
 
 def ask_at_once(address: Address, names: Sequence[str], *, clients: int, duration: float, seed: int) -> Crowd:
     """Let clients ask for some seconds; the k-th model is asked for 1/k times as often as the first."""
-    crowd, until = Crowd(), time.monotonic() + duration
+    crowd, begun = Crowd(), time.monotonic()
+    until = begun + duration
     share = 1 / np.arange(1, len(names) + 1)
 
     def ask(number: int) -> None:
@@ -49,17 +52,18 @@ def ask_at_once(address: Address, names: Sequence[str], *, clients: int, duratio
         with ModelClient(address, timeout=60) as client:
             while time.monotonic() < until:
                 name = names[int(rng.choice(len(names), p=share / share.sum()))]
-                begun = time.perf_counter()
+                asked = time.perf_counter()
                 try:
                     client.predict(name, image)
                 except CallFailed as error:
                     crowd.errors.append(error.code.name)
                 else:
-                    crowd.seconds.append(time.perf_counter() - begun)
+                    crowd.seconds.append(time.perf_counter() - asked)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    crowd.duration = time.monotonic() - begun
     return crowd

@@ -35,9 +35,9 @@ class ServingResult:
 
     Attributes:
         clients: At once.
-        answers: In the measured time.
+        answers: To what was asked in the measured time.
         errors: Calls that had none.
-        answers_a_second: Of all clients.
+        answers_a_second: Of all clients, until the last of them had its answer.
         p50_milliseconds: Of an answer.
         p99_milliseconds: Of an answer.
         in_process_p50_milliseconds: Of the same model on one image, called without a service, in the same run.
@@ -87,7 +87,9 @@ def benchmark_serving(
                 warm, crowd = read_memory(service.pid).now, Crowd()
                 for part in range(_PARTS):
                     found = ask_at_once(address, names, clients=count, duration=seconds / _PARTS, seed=1 + part)
-                    crowd = Crowd(crowd.seconds + found.seconds, crowd.errors + found.errors)
+                    crowd = Crowd(
+                        crowd.seconds + found.seconds, crowd.errors + found.errors, crowd.duration + found.duration
+                    )
                     megabytes = read_memory(service.pid).now / _MEGABYTE
                     say(f"{count} clients: {len(crowd.seconds)} answers, {megabytes:.1f} MB")
                 p50, p99 = crowd.milliseconds
@@ -95,7 +97,7 @@ def benchmark_serving(
                     clients=count,
                     answers=len(crowd.seconds),
                     errors=len(crowd.errors),
-                    answers_a_second=len(crowd.seconds) / seconds,
+                    answers_a_second=len(crowd.seconds) / crowd.duration,
                     p50_milliseconds=p50,
                     p99_milliseconds=p99,
                     in_process_p50_milliseconds=_call_in_process(),
