@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fedcomp.errors import UsageError
+from fedcomp.models import get_weights
 from fedcomp.seeding import derive_seed
 from fedcomp.tuning.bit_path import bit_path, points_along
 from fedcomp.tuning.candidate import Candidate
 from fedcomp.tuning.measure import Workbench
 from fedcomp.tuning.space import SearchSpace
+from fedcomp.types import fingerprint_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,6 +76,7 @@ def tune_student(
     """
     epochs = settings.epochs or run.config.distill_epochs
     asked = {
+        "teacher": fingerprint_model(get_weights(run.model)),
         "architecture": run.config.student_model,
         "epochs": epochs,
         "seed": run.config.seed,

@@ -1,8 +1,11 @@
 """Searching students: each is a real one, a search goes on where it was, and another one is refused."""
 
+import copy
 import itertools
+from dataclasses import replace
 
 import pytest
+import torch
 
 from fedcomp.errors import UsageError
 from fedcomp.explaining import LayerDamage
@@ -105,6 +108,16 @@ def test_a_search_repeats(finished, quick, tmp_path):
     first = tune_student(finished, settings, url(tmp_path))
     quick.clear()
     assert tune_student(finished, settings, url(tmp_path / "other")) == first
+
+
+def test_a_study_of_another_run_is_refused(finished, quick, tmp_path):
+    tune_student(finished, TuneSettings(trials=1), url(tmp_path))
+    other = copy.deepcopy(finished.model)
+    with torch.no_grad():
+        next(other.parameters()).mul_(2)
+    with pytest.raises(UsageError, match="teacher was"):
+        tune_student(replace(finished, model=other), TuneSettings(trials=2), url(tmp_path))
+    assert len(quick) == 1
 
 
 def test_another_search_is_refused(finished, quick, tmp_path):
