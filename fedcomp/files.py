@@ -34,11 +34,15 @@ _WAITS_AT_ONCE, _MAX_OPEN_FILES = 8, 64
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` so that a reader, or a crash, finds the old file or the new one and nothing between."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # it would keep a full disk full
+        raise
 
 
 @contextlib.contextmanager

@@ -78,6 +78,8 @@ def serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> di
     folder = settings.run_folder
     settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_server(settings.state):
+        if is_finished(folder) and not settings.resume:
+            raise UsageError(f"{folder} holds a run that is finished: choose another --state")
         if not is_finished(folder):
             _serve(_begun(config, settings), settings, progress)
         return read_json(folder / SUMMARY_FILE)
@@ -126,9 +128,12 @@ def _watch(
     asked = time.monotonic()
     while True:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-        _, rows = tail.read()
-        for row in rows:
-            progress.advance(RoundRow.of(row))
+        is_void, rows = tail.read()
+        if is_void:  # the run has cut its rows back to its checkpoint
+            progress.restore([RoundRow.of(row) for row in rows])
+        else:
+            for row in rows:
+                progress.advance(RoundRow.of(row))
         if superlink.process.poll() is not None:
             raise RunError(f"flower-superlink ended with exit code {superlink.process.returncode}; see {superlink.log}")
         # A question starts a process: a run that is finished is asked about at once, any other one seldom.
@@ -173,7 +178,7 @@ def _begun(config: RunConfig, settings: ServerSettings) -> RunConfig:
     """Return the configuration for Flower: a run that begins, or one that goes on.
 
     Raises:
-        UsageError: There is a run, and nobody said that it shall go on.
+        UsageError: There is a run, and nobody said that it shall go on; or it began with another configuration.
     """
     folder = settings.run_folder.absolute()
     has_begun = (folder / CONFIG_FILE).is_file()
@@ -182,7 +187,10 @@ def _begun(config: RunConfig, settings: ServerSettings) -> RunConfig:
     if folder.exists() and not has_begun:
         shutil.rmtree(folder)  # a kill came before the configuration was written: no round was done
     changes: dict[str, Any] = {"out-dir": str(folder), "deployed": True, "resume": has_begun}
-    return RunConfig.from_mapping(config.to_mapping() | changes).with_absolute_paths()  # apps run elsewhere
+    begun = RunConfig.from_mapping(config.to_mapping() | changes).with_absolute_paths()  # apps run elsewhere
+    if has_begun:
+        begun.as_begun()  # the ServerApp would refuse another configuration, too, but as a failure
+    return begun
 
 
 def _wait_for_ghosts(folder: Path) -> None:

@@ -72,6 +72,7 @@ def test_every_field_is_described():
         ({"min-replies": 21}, "min-replies is 21, but a round has 20 clients"),
         ({"network": "ltee"}, "network is 'ltee'.*did you mean 'lte'"),
         ({"network": "lte:0.5 3g:0.2"}, "network is 'lte:0.5 3g:0.2'.*sum to 0.7, expected 1"),
+        ({"network": "lte", "deployed": True}, "real clients have links of their own"),
         ({"network": "lte", "availability": "nightly"}, "availability is 'nightly'.*neither diurnal"),
         ({"dropout": 0.1}, "dropout and availability are of a simulated network: set network"),
         ({"availability": "diurnal"}, "set network"),

@@ -129,6 +129,9 @@ def contradictions(config: RunConfig) -> Iterator[str]:
         "server-bandwidth, dropout and availability are of a simulated network: set network": (
             not config.network and bool(config.server_bandwidth or config.dropout or config.availability)
         ),
+        "network is simulated, and real clients have links of their own: leave it empty, which makes deadlines real": (
+            config.deployed and bool(config.network)
+        ),
     }
     for message, is_so in impossible.items():
         if is_so:

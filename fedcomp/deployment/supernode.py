@@ -20,7 +20,7 @@ from fedcomp.deployment.flower_commands import flower_environment
 from fedcomp.deployment.processes import free_ports, running
 from fedcomp.deployment.relay import relay
 from fedcomp.deployment.warm import warm_clientapp
-from fedcomp.errors import RunError
+from fedcomp.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,12 +61,14 @@ def run_supernode(settings: NodeSettings) -> None:
     """Run a SuperNode until this process is told to end.
 
     One that ends by itself (its key is not registered, the server forgot it, it crashed) is started again, after
-    pauses that double up to a minute. Flower itself waits for a server that is away.
+    pauses that double up to a minute. Flower itself waits for a server that goes away, for `max_wait` seconds; then
+    this process does so once more.
 
     Args:
         settings: Of the client.
 
     Raises:
+        UsageError: The authority's file holds no certificate.
         RunError: The server's certificate is not trusted, or there was no server for `max_wait` seconds.
     """
     environment = flower_environment(settings.folder / "home")
@@ -94,13 +96,14 @@ def wait_for_server(server: Address, authority: Path | None, patience: _Patience
     """Wait until a server takes connections, over TLS if it should.
 
     Raises:
+        UsageError: The authority's file holds no certificate.
         RunError: Its certificate is not trusted: waiting would not help. Or patience is at its end.
     """
+    context = _trust(authority) if authority else None
     while True:
         try:
             with socket.create_connection(server, _SECONDS_TO_CONNECT) as connection:
-                if authority:
-                    context = ssl.create_default_context(cafile=str(authority))
+                if context:
                     with context.wrap_socket(connection, server_hostname=server.host):
                         pass
             return
@@ -111,6 +114,13 @@ def wait_for_server(server: Address, authority: Path | None, patience: _Patience
             ) from None
         except OSError as error:
             patience.pause(f"{server} does not answer: {error}")
+
+
+def _trust(authority: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(authority))
+    except OSError as error:
+        raise UsageError(f"{authority} holds no authority's certificate in PEM: {error}") from None
 
 
 class _Patience:
@@ -143,7 +153,8 @@ def _command(settings: NodeSettings) -> list[str]:
     (port,) = free_ports(1)
     tls = ["--root-certificates", str(settings.authority)] if settings.authority else ["--insecure"]
     key = ["--auth-supernode-private-key", str(settings.key)] if settings.key else []
+    wait = [] if settings.max_wait is None else ["--max-wait-time", str(settings.max_wait)]
     return [
-        "flower-supernode", *tls, *key, "--superlink", str(settings.server), "--host", LOOPBACK, "--port", str(port),
-        "--isolation", "subprocess", "--node-config", str(node_config),
+        "flower-supernode", *tls, *key, *wait, "--superlink", str(settings.server), "--host", LOOPBACK,
+        "--port", str(port), "--isolation", "subprocess", "--node-config", str(node_config),
     ]  # fmt: skip

@@ -126,11 +126,13 @@ class Progress:
             self._live.stop()
 
     def restore(self, rows: Sequence[RoundRow]) -> None:
-        """Count rounds of an earlier process, without showing them one by one."""
+        """Count rounds of an earlier process, without showing them one by one; what was counted before is void."""
+        self._rows.clear()
         self._rows.extend(rows)
+        self._total = None
         for row in rows:
             self._total = row if self._total is None else self._total + row
-        self._bar.advance(self._task, len(rows))
+        self._bar.update(self._task, completed=len(rows))
         self.note(f"goes on after round {len(rows)}")
 
     def advance(self, row: RoundRow) -> None:

@@ -96,6 +96,7 @@ class RunFolder:
         kept = _measured(row)
         self._metrics.write(json.dumps(kept, allow_nan=False) + "\n")
         self._metrics.flush()
+        os.fsync(self._metrics.fileno())  # a checkpoint without the rows of its rounds can not be gone on from
         scalars = {k: float(v) for k, v in _flattened(kept).items() if isinstance(v, (int, float)) and k != "round"}
         self._events.write(scalars, step=int(row["round"]))
 

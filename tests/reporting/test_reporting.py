@@ -153,6 +153,15 @@ def test_rows_are_there_as_soon_as_they_are_written(tmp_path):
         assert json.loads((folder.path / "metrics.jsonl").read_text()) == {"round": 1}
 
 
+def test_rows_are_on_the_disk_before_a_checkpoint_can_count_on_them(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file).st_ino, os.fstat(file).st_size)))
+    with RunFolder.create(str(tmp_path / "run"), "demo") as folder:
+        folder.write_round({"round": 1})
+    rows = (tmp_path / "run" / "metrics.jsonl").stat()
+    assert (rows.st_ino, rows.st_size) in synced
+
+
 def test_without_tensorboard_there_are_no_events(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.event_file_writer", None)
     with RunFolder.create(str(tmp_path / "run"), "demo") as folder:

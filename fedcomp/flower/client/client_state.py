@@ -134,6 +134,8 @@ class StateFolder:
     def write(self, node: str, lineage: str, server_round: int, state: RecordDict) -> None:
         """Keep the state after a round; what is of the same round or a later one never happened, and goes."""
         title = _Title(node, lineage, server_round)
+        for partial in self.path.glob(f".*{_SUFFIX}.*"):
+            partial.unlink()  # a kill left it, and no other round has its name
         path = self.path / f"{server_round:08d}{_SUFFIX}"
         write_atomically(path, _pack(title, encode_records(state)))
         others = [other for other in self._files() if other != path]

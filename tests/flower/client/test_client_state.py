@@ -154,6 +154,13 @@ def test_two_rounds_are_kept_and_the_folder_is_its_owners_alone(tmp_path):
     assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
 
 
+def test_what_a_kill_left_half_written_goes_with_the_next_round(tmp_path):
+    do_round(tmp_path, 1)
+    (tmp_path / ".00000002.state.partial").write_bytes(b"half of it")
+    do_round(tmp_path, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000001.state", "00000003.state", "lock"]
+
+
 def test_large_arrays_come_back_bit_for_bit(tmp_path):
     values = np.random.default_rng(0).normal(size=(50, 40)).astype(np.float32)
     folder = StateFolder(tmp_path)
