@@ -46,11 +46,9 @@ def screen_evaluations(replies: Iterable[Message], asked: Iterable[int], weighte
             _leave_out(sender, f"{error.reason}: {error}")
             continue
         good.append(reply)
-    kept = of_one_schema(good)
-    chosen = set(map(id, kept))
-    for reply in good:
-        if id(reply) not in chosen:
-            _leave_out(reply.metadata.src_node_id, "its records or metrics have other names or lengths than most")
+    kept, others = of_one_schema(good)
+    for reply in others:
+        _leave_out(reply.metadata.src_node_id, "its records or metrics have other names or lengths than most")
     return [*kept, *errors]
 
 

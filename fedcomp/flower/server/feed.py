@@ -63,7 +63,7 @@ def feed_mean(accepted: Iterable[AcceptedUpdate], base: Model, weighted_by: str)
     for reply in feed.replies:
         total = MetricRecord({weighted_by: mean.total_weight})
         reply.content = RecordDict({"arrays": to_array_record(mean.model()), "metrics": total})
-    feed.metrics = _of_most_common(feed.metrics, feed.metrics)
+    feed.metrics, _ = _by_most_common(feed.metrics, feed.metrics)
     return feed
 
 
@@ -78,9 +78,8 @@ def feed_each(accepted: Iterable[AcceptedUpdate], base: Model, weighted_by: str)
         key, _ = only_array_record(update.reply.content)
         update.reply.content[key] = to_array_record(update.client_model())
         replies.append(update.reply)
-    kept = of_one_schema(replies)
-    senders = [reply.metadata.src_node_id for reply in kept]
-    left_out = [sender for reply in replies if (sender := reply.metadata.src_node_id) not in senders]
+    kept, others = of_one_schema(replies)
+    senders, left_out = ([reply.metadata.src_node_id for reply in each] for each in (kept, others))
     return Feed(replies=kept, senders=senders, left_out=left_out)
 
 
@@ -98,16 +97,19 @@ def client_metrics(inner: Strategy, metrics: list[RecordDict]) -> Iterator[None]
         inner.train_metrics_aggr_fn = aggregate
 
 
-def of_one_schema(replies: list[Message]) -> list[Message]:
-    """Keep the replies whose records and metrics have the most common names and list lengths."""
-    return _of_most_common(replies, [reply.content for reply in replies])
+def of_one_schema(replies: list[Message]) -> tuple[list[Message], list[Message]]:
+    """Return the replies whose records and metrics have the most common names and list lengths, and the others."""
+    return _by_most_common(replies, [reply.content for reply in replies])
 
 
-def _of_most_common(items: list[T], contents: list[RecordDict]) -> list[T]:
-    """Keep those items whose contents are of the most common schema."""
+def _by_most_common(items: list[T], contents: list[RecordDict]) -> tuple[list[T], list[T]]:
+    """Return the items whose contents are of the most common schema, and the others."""
     schemas = [_schema(content) for content in contents]
     most_common = Counter(schemas).most_common(1)
-    return [item for item, schema in zip(items, schemas, strict=True) if schema == most_common[0][0]]
+    parts: tuple[list[T], list[T]] = [], []
+    for item, schema in zip(items, schemas, strict=True):
+        parts[schema != most_common[0][0]].append(item)
+    return parts
 
 
 def _schema(content: RecordDict) -> tuple[object, ...]:
