@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fedcomp.config import RunConfig
 from fedcomp.deployment import Registrar
 from fedcomp.deployment.gate import Gate
-from fedcomp.deployment.superlink import COMPLETED, ServerCertificates, SuperLink
+from fedcomp.deployment.superlink import COMPLETED, ServerCertificates, SuperLink, find_run
 from fedcomp.errors import CredentialError, RunError, UsageError
 from fedcomp.files import read_json, try_lock, write_json
 from fedcomp.reporting import Progress, RoundRow
@@ -22,12 +22,14 @@ from fedcomp.run_files import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE
 from fedcomp.simulation.experiment import is_finished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from fedcomp.address import Address
+    from fedcomp.deployment.superlink import RunStatus
 
 _APP = Path(__file__).parent.parent
 _SECONDS_BETWEEN_LOOKS, _SECONDS_BETWEEN_QUESTIONS, _SECONDS_FOR_A_GHOST = 0.5, 15.0, 60.0
+_SECONDS_WITHOUT_AN_ANSWER = 600.0
 _MAX_REQUEST_BYTES = 64 << 20
 """Flower cuts what is longer than a few MiB into several objects, a request each."""
 
@@ -125,27 +127,41 @@ def _watch(
     tail = RowTail(settings.run_folder / METRICS_FILE)
     if earlier := tail.read()[1]:
         progress.restore([RoundRow.of(row) for row in earlier])
-    asked = time.monotonic()
+    asked = answered = time.monotonic()
     while True:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-        is_void, rows = tail.read()
-        if is_void:  # the run has cut its rows back to its checkpoint
-            progress.restore([RoundRow.of(row) for row in rows])
-        else:
-            for row in rows:
-                progress.advance(RoundRow.of(row))
+        _show(tail, progress)
         if superlink.process.poll() is not None:
             raise RunError(f"flower-superlink ended with exit code {superlink.process.returncode}; see {superlink.log}")
         # A question starts a process: a run that is finished is asked about at once, any other one seldom.
-        if is_finished(settings.run_folder) or time.monotonic() - asked > _SECONDS_BETWEEN_QUESTIONS:
-            asked = time.monotonic()
-            _let_in(registrar, progress)
-            status = superlink.status(run_id)
-            if status.status == COMPLETED and is_finished(settings.run_folder):
-                _add_traffic(settings.run_folder, superlink)
-                return
-            if status.is_finished:
-                raise RunError(f"the run ended as {status.status}:\n{superlink.complaints(run_id)}")
+        if not is_finished(settings.run_folder) and time.monotonic() - asked < _SECONDS_BETWEEN_QUESTIONS:
+            continue
+        asked = time.monotonic()
+        _let_in(registrar, progress)
+        try:
+            runs = superlink.runs()
+            answered = time.monotonic()
+        except RunError as error:  # a machine that is busy starts no process in time, and the run goes on meanwhile
+            if time.monotonic() - answered > _SECONDS_WITHOUT_AN_ANSWER:
+                raise
+            progress.note(str(error))
+            continue
+        run = find_run(runs, run_id)
+        if run.status == COMPLETED and is_finished(settings.run_folder):
+            _add_traffic(settings.run_folder, runs)
+            return
+        if run.is_finished:
+            raise RunError(f"the run ended as {run.status}:\n{superlink.complaints(run_id)}")
+
+
+def _show(tail: RowTail, progress: Progress) -> None:
+    """Show the rounds that are new."""
+    is_void, rows = tail.read()
+    if is_void:  # the run has cut its rows back to its checkpoint
+        progress.restore([RoundRow.of(row) for row in rows])
+    else:
+        for row in rows:
+            progress.advance(RoundRow.of(row))
 
 
 def _let_in(registrar: Registrar | None, progress: Progress) -> None:
@@ -157,9 +173,8 @@ def _let_in(registrar: Registrar | None, progress: Progress) -> None:
         progress.note(f"keys: {error}")
 
 
-def _add_traffic(folder: Path, superlink: SuperLink) -> None:
+def _add_traffic(folder: Path, runs: Sequence[RunStatus]) -> None:
     """Add to a run's summary what Flower counted, over all runs of its own that it took: an independent witness."""
-    runs = superlink.runs()
     summary = read_json(folder / SUMMARY_FILE)
     summary["wire_uplink_bytes"] = sum(run.bytes_in for run in runs)
     summary["wire_downlink_bytes"] = sum(run.bytes_out for run in runs)

@@ -1,5 +1,6 @@
 """The server's process around a run: whose run it is, and what it shows of it."""
 
+import functools
 import io
 import json
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from fedcomp.address import Address
 from fedcomp.config import RunConfig
+from fedcomp.deployment.superlink import COMPLETED, RunStatus
 from fedcomp.errors import ConfigError, RunError, UsageError
 from fedcomp.reporting import Progress
 from server import process
@@ -63,3 +65,30 @@ def test_rounds_that_are_done_again_are_counted_once(tmp_path, monkeypatch):
         process._watch("1", superlink, SimpleNamespace(run_folder=tmp_path), progress_to(shown), None)
     words = [line.split("  ")[0] for line in shown.getvalue().splitlines()]
     assert words == ["goes on after round 3", "goes on after round 2", "round 3"]
+
+
+@pytest.mark.parametrize("patience", [0.0, 600.0])
+def test_a_question_without_an_answer_ends_no_run_at_once(tmp_path, monkeypatch, patience):
+    """What Flower counted comes from the same answer: nothing that is asked after the end can fail a finished run."""
+    answers = iter([[], [RunStatus("2", COMPLETED, 20, 7), RunStatus("1", "finished:stopped", 3, 1)]])
+
+    def runs():
+        if answer := next(answers):
+            return answer
+        raise RunError("flwr list did not answer within 120 s")
+
+    superlink = SimpleNamespace(process=SimpleNamespace(poll=lambda: None), runs=runs)
+    monkeypatch.setattr(process, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(process, "_SECONDS_WITHOUT_AN_ANSWER", patience)
+    (tmp_path / "summary.json").write_text("{}")
+    shown = io.StringIO()
+    watched = functools.partial(
+        process._watch, "2", superlink, SimpleNamespace(run_folder=tmp_path), progress_to(shown), None
+    )
+    if not patience:
+        with pytest.raises(RunError, match="did not answer"):
+            watched()
+        return
+    watched()
+    assert "did not answer" in shown.getvalue()
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"wire_uplink_bytes": 23, "wire_downlink_bytes": 8}

@@ -18,14 +18,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fedcomp.deployment.private_files import (
+from fedcomp.errors import CredentialError, UsageError
+from fedcomp.private_files import (
     create_private,
     private_folder,
     read_private,
     refuse_existing,
     replace_private,
 )
-from fedcomp.errors import CredentialError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,8 +21,6 @@ _SETTINGS = {
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     # Apps run in this environment; otherwise what their pyproject.toml names would be installed for each run.
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    # How often a SuperLink or SuperNode looks for an app to start; Flower's own choice is a second.
-    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 _SECONDS_TO_ANSWER = 120.0

@@ -136,27 +136,30 @@ class Gate:
         call = request.path_params["call"]
         if call not in _CALLS:
             return PlainTextResponse("not found", 404)
-        body = bytearray()
+        body, num_bytes = [], 0
         try:
             async with asyncio.timeout(_SECONDS_FOR_A_BODY):
                 async for piece in request.stream():
+                    num_bytes += len(piece)
                     self._num_bytes_held += len(piece)
-                    body += piece
-                    if len(body) > self._max_request_bytes:
+                    body.append(piece)
+                    if num_bytes > self._max_request_bytes:
                         return PlainTextResponse(f"a request has at most {self._max_request_bytes} bytes", 413)
                     if self._num_bytes_held > _MAX_BYTES_AT_ONCE:
                         return PlainTextResponse("too much at once", 503)  # SuperNodes try again
-            return await self._ask(call, request, bytes(body))
+            return await self._ask(call, request, body)
         except TimeoutError:
             return PlainTextResponse(f"the request took more than {_SECONDS_FOR_A_BODY:g} s to arrive", 408)
         except ClientDisconnect:
             return PlainTextResponse("nobody is there to read this", 400)
         finally:
-            self._num_bytes_held -= len(body)
+            self._num_bytes_held -= num_bytes
 
-    async def _ask(self, call: str, request: Request, body: bytes) -> Response:
+    async def _ask(self, call: str, request: Request, body: list[bytes]) -> Response:
         headers = [(name, value) for name, value in request.headers.items() if name not in _OF_ONE_HOP]
-        asked = self._superlink.build_request("POST", f"/v1/fleet/{call}", headers=headers, content=body)
+        headers.append(("content-length", str(sum(map(len, body)))))
+        pieces = _pieces(body)  # joined, they would be in memory twice
+        asked = self._superlink.build_request("POST", f"/v1/fleet/{call}", headers=headers, content=pieces)
         try:
             answer = await self._superlink.send(asked, stream=True)
         except httpx.HTTPError:
@@ -168,6 +171,11 @@ class Gate:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         async with self._superlink:
             yield
+
+
+async def _pieces(body: list[bytes]) -> AsyncIterator[bytes]:
+    for piece in body:
+        yield piece
 
 
 async def _stream(answer: httpx.Response) -> AsyncIterator[bytes]:

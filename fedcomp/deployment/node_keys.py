@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
     ssh_key_fingerprint,
 )
 
-from fedcomp.deployment.private_files import create_private, move_private, private_folder, read_private
 from fedcomp.errors import CredentialError, UsageError
+from fedcomp.private_files import create_private, move_private, private_folder, read_private
 
 if TYPE_CHECKING:
     from pathlib import Path

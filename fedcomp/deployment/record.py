@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from fedcomp.deployment.private_files import read_private, replace_private
 from fedcomp.errors import CredentialError
+from fedcomp.private_files import read_private, replace_private
 
 if TYPE_CHECKING:
     from collections.abc import Collection

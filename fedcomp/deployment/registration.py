@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 from fedcomp.deployment.flwr_nodes import FlwrNodes
 from fedcomp.deployment.node_keys import NodeKeys
-from fedcomp.deployment.private_files import private_folder
 from fedcomp.deployment.record import RegistrationRecord
 from fedcomp.errors import RunError
+from fedcomp.private_files import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,7 +16,7 @@ from fedcomp.deployment.processes import free_ports, is_listening, running, wait
 from fedcomp.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -70,6 +70,18 @@ class RunStatus(NamedTuple):
     def is_finished(self) -> bool:
         """Whether it has ended, in any way."""
         return self.status.startswith(_FINISHED)
+
+
+def find_run(runs: Iterable[RunStatus], run_id: str) -> RunStatus:
+    """Return how one of the runs is doing.
+
+    Raises:
+        RunError: It is not among them.
+    """
+    for run in runs:
+        if run.run_id == run_id:
+            return run
+    raise RunError(f"flwr list knows no run {run_id}")
 
 
 class SuperLink:
@@ -142,7 +154,11 @@ class SuperLink:
             return str(self.flower.json("run", str(folder), "--run-config", str(overrides))["run-id"])
 
     def runs(self) -> list[RunStatus]:
-        """Return all runs that the database knows, the newest first."""
+        """Return all runs that the database knows, the newest first.
+
+        Raises:
+            RunError: The SuperLink does not answer.
+        """
         return [
             RunStatus(
                 run["run-id"],
@@ -153,23 +169,12 @@ class SuperLink:
             for run in self.flower.json("list")["runs"]
         ]
 
-    def status(self, run_id: str) -> RunStatus:
-        """Return how a run is doing.
-
-        Raises:
-            RunError: The SuperLink does not answer, or does not know it.
-        """
-        for run in self.runs():
-            if run.run_id == run_id:
-                return run
-        raise RunError(f"flwr list knows no run {run_id}")
-
     def stop(self, run_id: str, *, seconds: float = 10.0) -> None:
         """End a run, and wait a while for its processes."""
         deadline = time.monotonic() + seconds
         with contextlib.suppress(RunError):  # it, or the SuperLink, may have ended by itself in between
             self.flower("stop", run_id)
-            while time.monotonic() < deadline and not self.status(run_id).is_finished:
+            while time.monotonic() < deadline and not find_run(self.runs(), run_id).is_finished:
                 time.sleep(0.5)
 
     def stop_what_runs(self) -> None:

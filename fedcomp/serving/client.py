@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import grpc
 import numpy as np
 
-from fedcomp.deployment.private_files import read_private
 from fedcomp.errors import ServingError
 from fedcomp.printable import printable
+from fedcomp.private_files import read_private
 from fedcomp.serving import serving_pb2 as pb
 from fedcomp.serving.serving_pb2_grpc import ModelServiceStub
 

@@ -13,7 +13,7 @@ CHUNK_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingLimits:
-    """Caps of a model service; what is beyond one is refused with ``RESOURCE_EXHAUSTED``, or waits where it says so.
+    """Caps of a model service; what is beyond one is refused with ``RESOURCE_EXHAUSTED``, or what it says here.
 
     Args:
         memory_bytes: Of loaded models, as `LoadedModel.num_bytes` counts them; others wait until those are not in use.
@@ -22,6 +22,8 @@ class ServingLimits:
         max_waiting: Most predictions that wait or run.
         max_calls: Most calls at once, of every kind.
         max_downloads: Most downloads at once; others wait.
+        seconds_per_chunk: How long a caller may take to read `CHUNK_BYTES` of a download; one that takes longer gives
+            its place to others, and may come back for the rest.
         workers: Threads that predict; each uses one core.
 
     Raises:
@@ -34,6 +36,7 @@ class ServingLimits:
     max_waiting: int = 512
     max_calls: int = 1024
     max_downloads: int = 16
+    seconds_per_chunk: float = 60.0
     workers: int = os.cpu_count() or 1
 
     def __post_init__(self) -> None:

@@ -14,8 +14,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from fedcomp.deployment.authority import SERVER_CERTIFICATE, SERVER_KEY
-from fedcomp.deployment.private_files import read_private
 from fedcomp.errors import ServingError
+from fedcomp.private_files import read_private
 from fedcomp.serving import serving_pb2
 from fedcomp.serving.service import ModelService
 from fedcomp.serving.serving_pb2_grpc import add_ModelServiceServicer_to_server

@@ -93,7 +93,7 @@ class ModelService(ModelServiceServicer):
             listed = await self._catalog.find(request.name, request.digest)
             return pb.GetManifestResponse(manifest=listed.content, digest=listed.digest)
 
-    async def Download(self, request: pb.DownloadRequest, context: Context) -> AsyncIterator[pb.DownloadResponse]:
+    async def Download(self, request: pb.DownloadRequest, context: Context) -> None:
         """Stream an artifact from an offset on, after its digest and length."""
         async with _told(context), self._downloads:
             listed = await self._catalog.find(request.name, request.digest)
@@ -103,9 +103,19 @@ class ModelService(ModelServiceServicer):
                     grpc.StatusCode.OUT_OF_RANGE, f"offset is {request.offset}, the artifact has {len(artifact)} bytes"
                 )
             start = pb.DownloadStart(artifact=listed.manifest.artifact, artifact_bytes=len(artifact))
-            yield pb.DownloadResponse(start=start)
+            await self._send(pb.DownloadResponse(start=start), context)
             for left in range(request.offset, len(artifact), CHUNK_BYTES):
-                yield pb.DownloadResponse(chunk=artifact[left : left + CHUNK_BYTES])
+                await self._send(pb.DownloadResponse(chunk=artifact[left : left + CHUNK_BYTES]), context)
+
+    async def _send(self, part: pb.DownloadResponse, context: Context) -> None:
+        """Send a part of a download; end the call if nobody reads it."""
+        try:
+            async with asyncio.timeout(self._limits.seconds_per_chunk):
+                await context.write(part)
+        except TimeoutError:
+            _log.warning("a download was ended: a part of it was not read within %g s", self._limits.seconds_per_chunk)
+            # gRPC can send no status behind a part that nobody reads: the caller's own deadline ends its side.
+            raise asyncio.CancelledError from None
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         """Return logits, and classes, of a batch of images."""

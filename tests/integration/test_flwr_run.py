@@ -18,6 +18,7 @@ def test_flwr_run(tmp_path):
     config = {
         "num-clients": 2,
         "num-server-rounds": 2,
+        "model": "perceptron",
         "local-epochs": 1,
         "distill-epochs": 2,
         "out-dir": str(folder),

@@ -74,11 +74,12 @@ def test_two_clients_with_tls_and_keys(tmp_path, fashion):
         assert misled.wait(60) == 1
         assert "its certificate is not trusted" in federation.log("misled")
         strangers_at_the_door(federation.port, tls / "ca.crt")
+        federation.wait_for(lambda: "the SuperNode ended with exit code 1; next try in" in federation.log("client-2"))
+        assert stranger.poll() is None
+        federation.kill(stranger)
         for number in (0, 1):
             federation.start_client(number)
         assert server.wait(240) == 0, federation.log("server")
-        assert stranger.poll() is None
-        assert "next try in" in federation.log("client-2")
     assert [row["accepted"] for row in federation.rows()] == [2, 2]
     summary = federation.summary
     for way in ("uplink", "downlink"):

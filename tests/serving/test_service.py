@@ -83,6 +83,22 @@ def test_a_download_goes_on_from_where_it_broke(client):
     assert failed.value.code is grpc.StatusCode.OUT_OF_RANGE
 
 
+def test_who_does_not_read_a_download_gives_its_place_to_others(store, monkeypatch):
+    """More is on its way than HTTP/2's windows take, and nobody reads it."""
+    digest, much = digest_of(ARTIFACT), bytes(32 << 20)
+    monkeypatch.setattr(store, "artifact", lambda _: much)
+    with (
+        serving(store, max_downloads=1, seconds_per_chunk=1) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as idle,
+        ModelClient(Address("127.0.0.1", server.port), timeout=10) as client,
+    ):
+        held = ModelServiceStub(idle).Download(serving_pb2.DownloadRequest(name="tiny"))
+        assert next(held).start.artifact_bytes == len(much)
+        opened = client.open_download("tiny", digest)  # waits for the one place
+        assert sum(map(len, opened.chunks)) == len(much)
+        held.cancel()
+
+
 @pytest.mark.parametrize(
     ("ask", "code", "what"),
     [

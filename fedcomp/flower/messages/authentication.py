@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
 from dataclasses import asdict, dataclass, field
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from fedcomp.errors import FrameError, UsageError
+from fedcomp.private_files import create_private
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
@@ -96,16 +96,12 @@ class FrameKeys:
 
         Raises:
             UsageError: The name is none, or has a key already.
+            CredentialError: The file can not be written.
         """
         if not _NAME.fullmatch(name):
             raise UsageError(f"{name!r} can not name a frame key: 1 to 64 of A-Z a-z 0-9 . _ -, no . _ - in front")
         path = self._folder / f"{name}.key"
-        try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            raise UsageError(f"{path} is there already, and a key is never overwritten") from None
-        with os.fdopen(file, "w", encoding="ascii") as stream:
-            stream.write(f"{name}:{secrets.token_hex(_KEY_BYTES)}\n")
+        create_private({path: f"{name}:{secrets.token_hex(_KEY_BYTES)}\n".encode()})
         return path
 
     def find(self, name: str) -> FrameKey:

@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
-from fedcomp.deployment.private_files import create_private, private_folder, read_private, replace_private
 from fedcomp.errors import CredentialError, UsageError
+from fedcomp.private_files import create_private, private_folder, read_private, replace_private
 
 
 def mode(path):
