@@ -77,12 +77,9 @@ def make_student(
     """
     if config.teacher == "none":
         return {}
-    proxy = teaching.proxy or teaching.make_proxy(model.shared_weights())
-    ensemble = teaching.ensemble if config.teacher == "ensemble" else None
-    use_ensemble = ensemble is not None and ensemble.num_teachers > 0
-    teacher: Teacher = ensemble if use_ensemble and ensemble else GlobalTeacher(model.module, proxy)
+    taught_by, teacher, proxy = choose_teacher(config, model, teaching)
     hints = features(model.module, proxy.images) if config.hint_weight else None
-    lesson = Lesson("ensemble" if use_ensemble else "global", teacher.logits(), proxy, validation, test, hints)
+    lesson = Lesson(taught_by, teacher.logits(), proxy, validation, test, hints)
     settings = StudentSettings.of(config)
     student = build(config.student_model)
     report = train_student(student, lesson, settings)
@@ -112,3 +109,11 @@ def make_student(
     if int8 := exported.variants.get("int8"):
         measured |= {"student_int8_accuracy": int8.accuracy, "student_int8_bytes": int8.num_bytes}
     return measured | {"student_p50_ms": exported.best.latency.p50_ms}
+
+
+def choose_teacher(config: RunConfig, model: PartialModel, teaching: Teaching) -> tuple[str, Teacher, ImageDataset]:
+    """Return who teaches, by name and as such, and on which images: the clients of the last round if they shall."""
+    if config.teacher == "ensemble" and (heard := teaching.heard(config.num_server_rounds)):
+        return ("ensemble", *heard)
+    proxy = teaching.make_proxy(model.shared_weights())
+    return "global", GlobalTeacher(model.module, proxy), proxy

@@ -29,19 +29,28 @@ class Teaching:
     def __init__(self, config: RunConfig, model: PartialModel, held_out: HeldOut) -> None:
         self._config, self._model, self._held_out = config, model.copy(), held_out
         self._heard = 0
-        self.ensemble: EnsembleTeacher | None = None
-        self.proxy: ImageDataset | None = None
+        self._ensemble: EnsembleTeacher | None = None
+        self._proxy: ImageDataset | None = None
 
     def hear(self, server_round: int, update: AcceptedUpdate) -> None:
         """Let a client's model vote, if this round teaches anybody."""
         if not self._teaches_in(server_round):
             return
-        if self.ensemble is None or self._heard != server_round:
-            self._heard, self.proxy = server_round, self.make_proxy(update.base)
-            average = self._config.teacher_average
-            self.ensemble = EnsembleTeacher(self._model.module, self.proxy, self._held_out.validation, average=average)
+        if self._ensemble is None or self._heard != server_round:
+            self._heard, self._proxy = server_round, self.make_proxy(update.base)
+            average, validation = self._config.teacher_average, self._held_out.validation
+            self._ensemble = EnsembleTeacher(self._model.module, self._proxy, validation, average=average)
         frozen = get_weights(self._model.module, self._model.parts.frozen)
-        self.ensemble.add({**frozen, **update.client_model()})
+        self._ensemble.add({**frozen, **update.client_model()})
+
+    def heard(self, server_round: int) -> tuple[EnsembleTeacher, ImageDataset] | None:
+        """Return who voted in a round, and on what; None if nobody did who is better than chance.
+
+        Who voted in an earlier one is forgotten: a run that was resumed since would not know them.
+        """
+        if self._heard != server_round or not self._ensemble or not self._proxy or not self._ensemble.num_teachers:
+            return None
+        return self._ensemble, self._proxy
 
     def make_proxy(self, weights: Model) -> ImageDataset:
         """Return the images to vote on; generated ones are made from `weights`."""
@@ -54,17 +63,16 @@ class Teaching:
         References:
             Lin et al., Ensemble Distillation for Robust Model Fusion (FedDF), NeurIPS 2020, algorithm 1.
         """
-        config, ensemble = self._config, self.ensemble
-        if not _is_due(config.fusion_every, server_round) or self._heard != server_round:
+        config = self._config
+        if not _is_due(config.fusion_every, server_round) or not (heard := self.heard(server_round)):
             return weights
-        if ensemble is None or self.proxy is None or not ensemble.num_teachers:
-            return weights
+        ensemble, proxy = heard
         settings = DistillSettings.of_fusion(config)
         self._model.set_shared(weights)
         module = self._model.module
         with memory_format(module, "channels-last"):
             seed = derive_seed(config.seed, server_round, "fusion")
-            distill(module, ensemble.logits(), self.proxy, self._held_out.validation, settings, seed=seed)
+            distill(module, ensemble.logits(), proxy, self._held_out.validation, settings, seed=seed)
         return self._model.shared_weights()
 
     def _teaches_in(self, server_round: int) -> bool:

@@ -22,7 +22,7 @@ from fedcomp.training import (
     train_locally,
 )
 from server.refinement import in_turn
-from server.student import check_student
+from server.student import check_student, choose_teacher
 from server.teaching import Teaching
 
 CONFIG = RunConfig.from_mapping({"name": "t", "model": "perceptron", "num-server-rounds": 4, "objective": "supervised"})
@@ -86,9 +86,9 @@ def test_clients_vote_in_the_rounds_that_teach(held_out, clients, teacher, fusio
     for server_round in range(1, 5):
         for update in updates(clients):
             teaching.hear(server_round, update)
-        if teaching.ensemble and teaching._heard == server_round:
+        if heard := teaching.heard(server_round):
             voted.append(server_round)
-            assert teaching.ensemble.num_teachers == 3
+            assert heard[0].num_teachers == 3
     assert voted == rounds
 
 
@@ -118,8 +118,21 @@ def test_fifty_teachers_leave_no_model_behind(held_out, clients):
     for _ in range(50):
         teaching.hear(4, SimpleNamespace(base=base, client_model=client_model))
         most = max(most, sum(ref() is not None for ref in seen))
-    assert teaching.ensemble.num_teachers == 50
+    assert teaching.heard(4)[0].num_teachers == 50
     assert most == 0
+
+
+def test_who_voted_in_an_earlier_round_does_not_teach_the_student(held_out, clients):
+    """Nobody was accepted in the last one; a run that was resumed before it knows nobody of round 2."""
+    config = changed(teacher="ensemble", fusion_every=2, fusion_epochs=1)
+    whole = PartialModel.build("perceptron", image_shape=(1, 8, 8), num_classes=10, seed=0)
+    teaching = teacher_of(config, held_out)
+    for update in updates(clients):
+        teaching.hear(2, update)
+    assert choose_teacher(config, whole, teaching)[0] == "global"
+    for update in updates(clients):
+        teaching.hear(4, update)
+    assert choose_teacher(config, whole, teaching)[0] == "ensemble"
 
 
 def test_nothing_is_fused_where_nobody_voted_or_nothing_is_due(held_out, clients):
