@@ -10,6 +10,7 @@ from pathlib import Path
 from clients.data import DATA_DIR_KEY, NUM_PARTITIONS_KEY, PARTITION_KEY
 from fedcomp.address import Address
 from fedcomp.data import load_local
+from fedcomp.deployment import private_key_fingerprint
 from fedcomp.deployment.supernode import NodeSettings, run_supernode
 from fedcomp.errors import UsageError
 from fedcomp.files import try_lock
@@ -38,6 +39,7 @@ def run_client(
 
     Raises:
         UsageError: Options that do not go together, or another client uses the same state.
+        CredentialError: The key is none: Flower would say so anew each minute.
         DataError: The images can not be read: better known now than in the first round.
         RunError: The server is not trusted, or did not come.
     """
@@ -45,6 +47,7 @@ def run_client(
     address.require_tls(has_tls=authority is not None, insecure=insecure, hint="--tls CA.crt")
     if key and not authority:
         raise UsageError("--key needs --tls: a key is of no use to a server that anybody can pretend to be")
+    fingerprint = private_key_fingerprint(key) if key else None
     images = load_local(data)
     folder = (state or default_state(address, data, share)).absolute()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -64,6 +67,8 @@ def run_client(
             raise UsageError(f"another client uses {folder}: give each its own --state")
         _log.info("%d labelled and %d unlabelled images in %s", len(images.labelled), len(images.unlabelled), data)
         _log.info("what outlives this process is in %s", folder)
+        if fingerprint:
+            _log.info("the server knows this client by the key %s", fingerprint)
         del images
         run_supernode(
             NodeSettings(

@@ -16,7 +16,7 @@ from fedcomp.deployment.authority import (
     renew_server_certificate,
 )
 from fedcomp.deployment.flwr_nodes import RunFlwr
-from fedcomp.deployment.node_keys import NODES_FOLDER, NodeKey, NodeKeys
+from fedcomp.deployment.node_keys import NODES_FOLDER, NodeKey, NodeKeys, private_key_fingerprint
 from fedcomp.deployment.record import RegistrationRecord
 from fedcomp.deployment.registration import Registered, Registrar, sync_registrations
 
@@ -36,6 +36,7 @@ __all__ = [
     "RegistrationRecord",
     "RunFlwr",
     "create_authority",
+    "private_key_fingerprint",
     "renew_server_certificate",
     "sync_registrations",
 ]

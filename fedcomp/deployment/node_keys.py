@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_ssh_private_key,
     load_ssh_public_key,
     ssh_key_fingerprint,
 )
@@ -156,6 +157,27 @@ class NodeKeys:
                 "the first no dot and no dash"
             )
         return self.folder / f"{name}{_PUBLIC}"
+
+
+def private_key_fingerprint(path: Path) -> str:
+    """Return the fingerprint of a node's private key, as ``keys list`` prints it of its public half.
+
+    Args:
+        path: File in OpenSSH's format.
+
+    Raises:
+        CredentialError: It holds no key that Flower takes.
+    """
+    expected = "expected an OpenSSH private key, ECDSA on P-256, P-384 or P-521, as `keys add` makes it"
+    try:
+        key = load_ssh_private_key(read_private(path), None)
+    except TypeError:
+        raise CredentialError(f"{path} is locked by a passphrase, which nobody is asked for; {expected}") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise CredentialError(f"{path} holds no private key; {expected}") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise CredentialError(f"{path} holds a key of another kind; {expected}")
+    return _fingerprint(key.public_key())
 
 
 def _public_line(key: ec.EllipticCurvePublicKey, name: str) -> bytes:

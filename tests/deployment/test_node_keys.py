@@ -9,12 +9,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_public_key,
+)
 from flwr.cli.supernode.register import try_load_public_key
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.cli.flower_supernode import _try_setup_client_authentication as read_as_a_supernode
 
-from fedcomp.deployment import NodeKeys
+from fedcomp.deployment import NodeKeys, private_key_fingerprint
 from fedcomp.errors import CredentialError, UsageError
 
 
@@ -126,6 +132,20 @@ def test_what_is_no_key_for_flower_is_refused(nodes, tmp_path):
     assert [key.name for key in nodes.all()] == ["berlin"]
 
 
+def test_a_private_key_is_known_by_its_public_half_or_told_what_it_is(nodes, tmp_path):
+    key, private = nodes.create("berlin")
+    assert private_key_fingerprint(private) == key.fingerprint
+    path = tmp_path / "other.key"
+    edwards = ed25519.Ed25519PrivateKey.generate()
+    path.write_bytes(edwards.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    with pytest.raises(CredentialError, match=r"other\.key holds a key of another kind"):
+        private_key_fingerprint(path)
+    for content in (b"", b"text", key.path.read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(CredentialError, match=r"other\.key holds no private key; expected"):
+            private_key_fingerprint(path)
+
+
 def test_two_nodes_do_not_share_a_key(nodes, tmp_path):
     theirs = own_key(tmp_path / "id.pub")
     nodes.accept("berlin", theirs)
@@ -165,11 +185,15 @@ def test_a_damaged_file_is_named(nodes):
 
 def test_ssh_keygen_agrees(nodes):
     key, private = nodes.create("berlin")
-    for path in (key.path, private):
+
+    def keygen(*options):
         try:
-            printed = subprocess.run(
-                ["ssh-keygen", "-l", "-f", path], capture_output=True, text=True, check=True
-            ).stdout
+            return subprocess.run(["ssh-keygen", *options], capture_output=True, text=True, check=True).stdout
         except FileNotFoundError:
             pytest.skip("no ssh-keygen here")
-        assert printed.split()[:2] == ["384", key.fingerprint]
+
+    for path in (key.path, private):
+        assert keygen("-l", "-f", path).split()[:2] == ["384", key.fingerprint]
+    keygen("-p", "-f", private, "-N", "a passphrase")
+    with pytest.raises(CredentialError, match=r"berlin\.key is locked by a passphrase"):
+        private_key_fingerprint(private)
