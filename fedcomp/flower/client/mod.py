@@ -11,7 +11,7 @@ from fedcomp.errors import FedcompError, FrameError, UsageError
 from fedcomp.flower.client.memory import recall, remember
 from fedcomp.flower.client.receiving import Receiver
 from fedcomp.flower.messages.authentication import AssociatedData, FrameKey, digest_model, seal, size_of_seal
-from fedcomp.flower.messages.lineage import forget_other_lineages, sign_with
+from fedcomp.flower.messages.lineage import carry_own, forget_other_lineages, sign_with
 from fedcomp.flower.messages.model_order import to_error
 from fedcomp.flower.messages.order import ORDER_KEY, CompressionOrder
 from fedcomp.flower.messages.order_record import read_order
@@ -97,7 +97,7 @@ def _compress_reply(
     references: tuple[Model, ...],
 ) -> Message:
     if order.codec == NO_CODEC or not message.metadata.message_type.startswith(MessageType.TRAIN):
-        return call_next(message, context)
+        return _call(call_next, message, context)
 
     base = to_model(only_array_record(message.content)[1])
     moment = CodingContext(
@@ -109,7 +109,7 @@ def _compress_reply(
         references=references,
     )
     secret = _frame_key(context) if order.is_authenticated else None
-    reply = call_next(message, context)
+    reply = _call(call_next, message, context)
     if reply.has_error():
         return reply
 
@@ -153,6 +153,15 @@ def _compress_reply(
         associated = AssociatedData(message.metadata.dst_node_id, order, digest_model(base), reply.content)
         frame = seal(frame, secret, associated)
     reply.content[key] = frame_to_record(frame)
+    return reply
+
+
+def _call(call_next: ClientAppCallable, message: Message, context: Context) -> Message:
+    """Let the app answer; one that sets ``context.state`` anew drops nothing but its own."""
+    state = context.state
+    reply = call_next(message, context)
+    if context.state is not state:
+        carry_own(state, context.state)
     return reply
 
 

@@ -23,6 +23,13 @@ def without_own(state: RecordDict) -> RecordDict:
     return RecordDict({key: record for key, record in state.items() if not key.startswith(_OWN)})
 
 
+def carry_own(previous: RecordDict, state: RecordDict) -> None:
+    """Put what fedcomp keeps in a state into the one that an app has put in its place."""
+    for key, record in previous.items():
+        if key.startswith(_OWN):
+            state.setdefault(key, record)
+
+
 def forget_other_lineages(state: RecordDict, lineage: str) -> None:
     """Remove from a client's ``context.state`` what another training left there."""
     record = state.get(_KEY)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from flwr.app import Error, Message
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedMedian, Krum
 
 from fedcomp.errors import UsageError
@@ -445,3 +445,20 @@ def test_a_client_that_stays_too_far_behind_is_sent_a_whole_model():
     assert wholes[0.1] == list(range(1, 10))
     assert len(wholes[2.5]) in (2, 3)
     assert wholes[1000.0] == [1]
+
+
+def test_an_app_that_sets_its_state_anew_drops_neither_the_model_nor_what_is_owed():
+    def set_state_anew(message, context, call_next):
+        reply = call_next(message, context)
+        context.state = RecordDict({"mine": ConfigRecord({"round": message.content["config"]["server-round"]})})
+        return reply
+
+    results = []
+    for mods in ([], [set_state_anew]):
+        strategy, rounds = compressed(codec="topk(density=0.2) | uniform(bits=4)", downlink="lossless")
+        arrays = run_rounds(strategy, toy_client(inner_mods=mods), num_rounds=4).arrays
+        results.append((to_model(arrays), [one.downlink_bytes for one in rounds]))
+    (expected, expected_bytes), (found, found_bytes) = results
+    assert found_bytes == expected_bytes
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
