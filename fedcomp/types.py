@@ -104,6 +104,11 @@ def fingerprint_model(model: Model) -> int:
     return digest.intdigest() % (2**32 - 1) + 1
 
 
+def have_same_tensors(one: Model, other: Model) -> bool:
+    """Tell whether two models have tensors of the same names, types and shapes, in any order."""
+    return {*ModelSpec.of(one)} == {*ModelSpec.of(other)}
+
+
 def check_model(name: str, model: object) -> None:
     """Raise `UsageError` unless `model`, which is called `name`, is a mapping of NumPy arrays of numbers."""
     if not isinstance(model, Mapping):

@@ -27,7 +27,7 @@ from fedcomp.flower.server.held_models import HeldModel, HeldModels
 from fedcomp.flower.state.model_files import ModelFiles
 from fedcomp.flower.state.snapshot import Snapshot
 from fedcomp.seeding import derive_rng
-from fedcomp.types import ModelSpec, add_delta, fingerprint_model, subtract_models
+from fedcomp.types import ModelSpec, add_delta, fingerprint_model, have_same_tensors, subtract_models
 from fedcomp.wire import OWN_FRAMES
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Broadcast:
     def begin(self, run: str, server_round: int, model: Model) -> None:
         """Begin a round."""
         self._model, self._fingerprint = model, fingerprint_model(model)
+        self._initial.begin(model)
 
     def send(self, client: int) -> None:
         """Leave the message as it is."""
@@ -182,7 +183,10 @@ class Downlink:
         self._kept_bytes = 0
 
     def begin(self, run: str, server_round: int, model: Model) -> None:
-        """Begin a round."""
+        """Begin a round. What clients hold is of no use if its model has other tensors than those before."""
+        if not have_same_tensors(self._model, model):
+            self._held.forget_unlike(model)
+        self._initial.begin(model)
         self._run, self._server_round, self._model = run, server_round, model
         self._parcels, self._sent, self._kept_bytes = {}, {}, 0
 

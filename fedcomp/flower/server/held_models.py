@@ -9,6 +9,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from fedcomp.errors import UsageError
+from fedcomp.types import have_same_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -77,6 +78,12 @@ class HeldModels:
             self._holders[fingerprint].discard(client)
             if not self._holders[fingerprint]:
                 self._drop(fingerprint)
+
+    def forget_unlike(self, model: Model) -> None:
+        """Let models go that have other tensors than this one."""
+        for held in [*self._models.values()]:
+            if not have_same_tensors(held.model, model):
+                self._drop(held.fingerprint)
 
     def models(self) -> Iterator[HeldModel]:
         """Return the models, the least recently used first."""

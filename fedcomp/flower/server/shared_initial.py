@@ -8,7 +8,7 @@ import numpy as np
 
 from fedcomp.flower.server.held_models import HeldModel
 from fedcomp.flower.state.snapshot import Snapshot
-from fedcomp.types import check_model, fingerprint_model
+from fedcomp.types import check_model, fingerprint_model, have_same_tensors
 
 if TYPE_CHECKING:
     from fedcomp.types import Model
@@ -28,11 +28,16 @@ class SharedInitial:
         if model is not None:
             check_model("initial", model)
         self._held = HeldModel(fingerprint_model(model), model, as_of=1) if model is not None else None
+        self._is_of_use = True
         self._without = set[int]()
 
+    def begin(self, model: Model) -> None:
+        """Begin a round, whose model may have other tensors: then this one is of no use in it."""
+        self._is_of_use = self._held is not None and have_same_tensors(self._held.model, model)
+
     def at(self, client: int) -> HeldModel | None:
-        """Return the model if a client is taken to have it."""
-        return None if client in self._without else self._held
+        """Return the model if it is of use, and a client is taken to have it."""
+        return self._held if self._is_of_use and client not in self._without else None
 
     def lose(self, client: int) -> None:
         """Note that a client said that it does not have it."""

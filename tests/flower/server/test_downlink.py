@@ -2,11 +2,19 @@
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedMedian, Krum
 
 from fedcomp.errors import UsageError
-from fedcomp.flower import CheckpointFolder, CompressedStrategy, ResumableStrategy, to_array_record, to_model
+from fedcomp.flower import (
+    CheckpointFolder,
+    CompressedStrategy,
+    ResumableStrategy,
+    compression_mod,
+    to_array_record,
+    to_model,
+)
 from fedcomp.flower.messages.model_order import MODEL_KEY
 from fedcomp.flower.messages.records import num_bytes
 from fedcomp.simulation import LocalGrid, seeded_global_random
@@ -462,3 +470,32 @@ def test_an_app_that_sets_its_state_anew_drops_neither_the_model_nor_what_is_owe
     assert found_bytes == expected_bytes
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name], values)
+
+
+class Growing(FedAvg):
+    """Adds a tensor before round 3, and takes it away before round 5."""
+
+    def configure_train(self, server_round, arrays, config, grid):
+        model = to_model(arrays)
+        if server_round == 3:
+            model["more"] = np.ones((6, 6), np.float32)
+        if server_round == 5:
+            del model["more"]
+        return super().configure_train(server_round, to_array_record(model), config, grid)
+
+
+@pytest.mark.parametrize("given", [{}, {"initial": MODEL}])
+@pytest.mark.parametrize("downlink", [{}, DOWN])
+def test_a_model_may_grow_and_shrink(given, downlink):
+    """What a client holds is of no use for a model of other tensors: it is sent that as a whole."""
+    app = ClientApp(mods=[compression_mod(initial=initial if given else None)])
+
+    @app.train()
+    def train(message, _context):
+        arrays = message.content["arrays"]
+        return Message(RecordDict({"arrays": arrays, "m": MetricRecord({"num-examples": 1})}), reply_to=message)
+
+    strategy, rounds = compressed(toy_inner(Growing), codec="topk(density=0.2) | uniform(bits=4)", **given, **downlink)
+    found = to_model(run_rounds(strategy, app, num_rounds=6).arrays)
+    assert [(one.accepted, one.failed) for one in rounds] == [(4, 0)] * 6
+    assert list(found) == list(MODEL)
