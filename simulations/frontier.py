@@ -2,7 +2,7 @@
 
 ::
 
-    python -m simulations.frontier run --out RUNS [--partitions dirichlet] [--methods float32 stc] [--seeds 0 1 2]
+    python -m simulations.frontier run --out RUNS [--partitions dirichlet] [--methods float32 stc-1] [--seeds 0 1 2]
     python -m simulations.frontier report --out RUNS
 
 Runs that are finished are not done again, and one that was broken off goes on after its last round. `docs/frontier.md`

@@ -33,6 +33,15 @@ def test_help_explains_with_an_example(command, capsys):
     assert "Example: fedcomp" in shown or not command
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [("simulate", "A run's configuration"), ("encode", "File to write"), ("student", "A finished run")],
+)
+def test_help_tells_what_an_argument_is(command, says, capsys):
+    assert run([command, "--help"]) == 0
+    assert says in capsys.readouterr().out
+
+
 def test_the_version_by_either_command(capsys):
     expected = f"fedcomp {version('fedcomp')}\n"
     assert run(["--version"]) == 0

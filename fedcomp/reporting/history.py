@@ -8,7 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
 
-from fedcomp.errors import DataError
+from fedcomp.errors import DataError, UsageError
 from fedcomp.run_files import METRICS_FILE
 
 
@@ -29,13 +29,16 @@ class RunHistory:
         """Read a run's folder.
 
         Raises:
+            UsageError: It is no run's folder.
             DataError: It has no rounds, or a row is damaged.
         """
         path = Path(folder) / METRICS_FILE
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            raise UsageError(f"{folder} is no run's folder: it has no {METRICS_FILE}") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: {error}; name the folder of a run") from None
+            raise DataError(f"can't read {path}: {error}") from None
         if not lines:
             raise DataError(f"{path} has no rounds yet")
         return cls(str(folder), tuple(_parse_row(line, path, number) for number, line in enumerate(lines, 1)))

@@ -54,6 +54,7 @@ class ReportedRun:
         """Read a run's folder.
 
         Raises:
+            UsageError: It is no run's folder.
             DataError: It has no rounds, or a file is damaged.
         """
         try:

@@ -54,7 +54,7 @@ def test_a_damaged_run_says_where(tmp_path, text, says):
 
 
 def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(DataError, match="name the folder of a run"):
+    with pytest.raises(UsageError, match="no run's folder: it has no metrics"):
         RunHistory.read(tmp_path)
 
 
@@ -88,5 +88,5 @@ def test_the_command_draws_and_tells(tmp_path, capsys):
     assert "4.0 s" in shown
     assert "85.0%" in shown
     assert picture.exists()
-    assert run(["plot", str(tmp_path), "--out", str(picture)]) == 1
-    assert "name the folder of a run" in capsys.readouterr().err
+    assert run(["plot", str(tmp_path), "--out", str(picture)]) == 2
+    assert f"{tmp_path} is no run's folder: it has no metrics.jsonl" in capsys.readouterr().err
