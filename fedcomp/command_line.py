@@ -9,7 +9,6 @@ from typing import Annotated
 
 import click
 import typer
-from typer.utils import get_params_from_function
 
 from fedcomp.errors import FedcompError, UsageError
 from fedcomp.reporting.logs import LogFormat
@@ -36,9 +35,7 @@ def run_command(app: typer.Typer, arguments: list[str], name: str) -> int:
     """
     debug = "--debug" in arguments
     try:
-        command = typer.main.get_command(app)
-        _restore_help(command)
-        return command([argument for argument in arguments if argument != "--debug"], standalone_mode=False) or 0
+        return app([argument for argument in arguments if argument != "--debug"], standalone_mode=False) or 0
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _fail(name, "interrupted", INTERRUPTED, debug)
     except click.ClickException as error:
@@ -50,17 +47,6 @@ def run_command(app: typer.Typer, arguments: list[str], name: str) -> int:
         return _fail(name, str(error), 1, debug)
     except Exception as error:
         return _fail(name, f"{type(error).__name__}: {error}", 1, debug)
-
-
-def _restore_help(command: click.Command) -> None:
-    """Give arguments their help, which click 8.5 takes from those of typer 0.20, the one that Flower pins."""
-    for each in command.commands.values() if isinstance(command, click.Group) else ():
-        _restore_help(each)
-    arguments = [each for each in command.params if isinstance(each, click.Argument)]
-    if arguments and command.callback:
-        said = get_params_from_function(command.callback)
-        for each in arguments:
-            each.help = said[str(each.name)].default.help
 
 
 def _fail(name: str, message: str, code: int, debug: bool) -> int:
