@@ -73,5 +73,6 @@ class RandK:
 def _scale_within_range(values: NDArray, factor: float) -> NDArray:
     """Multiply, and clip what would leave float32's range."""
     largest = float(np.finfo(values.dtype).max)
-    scaled: NDArray = np.clip(values, -largest / factor, largest / factor) * values.dtype.type(factor)
-    return scaled
+    with np.errstate(over="ignore"):
+        scaled = values * values.dtype.type(factor)
+    return np.clip(scaled, -largest, largest, out=scaled)
