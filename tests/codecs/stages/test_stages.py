@@ -271,9 +271,8 @@ def test_a_dead_zone_fitted_to_values_keeps_its_step():
         assert tables[0][:4].tolist() == tables[1][:4].tolist()
 
 
-@pytest.mark.parametrize("density", [0.3, 0.7])
-def test_unbiased_randk_stays_within_float32(density):
-    values = np.full(70, np.finfo(np.float32).max)
-    decoded = roundtrip(f"randk(density={density}, unbiased=true) | float32", values)
+def test_unbiased_randk_stays_within_float32():
+    values = np.full(86, np.finfo(np.float32).max)
+    decoded = roundtrip("randk(density=0.3, unbiased=true) | float32", values)
     assert np.isfinite(decoded).all()
     assert decoded.any()
