@@ -96,6 +96,18 @@ def layout_of(spec: ModelSpec, keep_below: int, frozen: frozenset[int] = frozens
     return Layout(spec, keep_below, frozen)
 
 
+def flatten_integers(group: TensorGroup, delta: ModelDelta) -> NDArray:
+    """Flatten to int64.
+
+    Raises:
+        EncodeError: A tensor holds a number beyond that; names the tensor.
+    """
+    for tensor in group.tensors:
+        if tensor.dtype == "uint64" and int(np.max(delta[tensor.name], initial=0)) > np.iinfo(np.int64).max:
+            raise EncodeError(f"update of tensor {tensor.name!r} holds an integer beyond 64 bits with a sign")
+    return group.flatten(delta, "int64")
+
+
 def flatten_finite(group: TensorGroup, delta: ModelDelta) -> NDArray:
     """Flatten to float32 and check that every value is finite.
 

@@ -11,7 +11,7 @@ from fedcomp.codecs.coding.entropy import compress
 from fedcomp.codecs.coding.sections import code_positions, code_signs, code_values
 from fedcomp.codecs.decoder import decode_transformed
 from fedcomp.codecs.groups import root_mean_square
-from fedcomp.codecs.layout import flatten_finite, layout_of
+from fedcomp.codecs.layout import flatten_finite, flatten_integers, layout_of
 from fedcomp.codecs.ledger import ByteLedger
 from fedcomp.codecs.rate import fit_budget
 from fedcomp.codecs.stage import Fitted, Relative, Scalable
@@ -189,7 +189,7 @@ class Codec:
         layout = layout_of(spec, self.keep.below, frozen)
         values = flatten_finite(layout.coded, delta)
         kept = self.keep.narrow(flatten_finite(layout.kept, delta))
-        integers = layout.integers.flatten(delta, "int64")
+        integers = flatten_integers(layout.integers, delta)
         stages = [StageHeader(Trainable.wire_id, Trainable.wire_args(frozen))] if frozen else []
         if self.keep.below:
             stages.append(StageHeader(self.keep.wire_id, (self.keep.below, kept.itemsize * 8)))

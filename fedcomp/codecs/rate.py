@@ -45,17 +45,20 @@ def fit_budget(encode: Callable[[float], bytes], budget: int) -> bytes:
         raise UsageError(f"budget is {budget} bytes, expected 1 or more")
     fits: _Attempt | None = None
     over: _Attempt | None = None
-    fineness = 0.0
+    fineness, has_grown, is_flat = 0.0, False, False
     for _ in range(_MOST_ATTEMPTS):
         attempt = _Attempt(fineness, encode(2.0**fineness))
         if len(attempt.frame) > budget:
-            over = attempt
-        else:
-            grew = fits is None or len(attempt.frame) > len(fits.frame)
-            fits = attempt if grew else fits
-            if len(attempt.frame) >= _ENOUGH * budget or not (grew or over):
+            over, is_flat = attempt, False
+        elif fits is None or len(attempt.frame) > len(fits.frame):
+            fits, has_grown, is_flat = attempt, fits is not None, False
+            if len(attempt.frame) >= _ENOUGH * budget:
                 break
-        following = _next_fineness(fits, over, log2(_TARGET * budget))
+        elif has_grown and is_flat and not over:
+            break  # a leap made nothing longer, either: all is said
+        else:
+            fits, is_flat = _Attempt(fineness, fits.frame), True
+        following = _next_fineness(fits, over, log2(_TARGET * budget), is_flat=is_flat)
         if following is None:
             break
         fineness = following
@@ -65,17 +68,25 @@ def fit_budget(encode: Callable[[float], bytes], budget: int) -> bytes:
     return fits.frame
 
 
-def _next_fineness(fits: _Attempt | None, over: _Attempt | None, target: float) -> float | None:
-    """Return where to try next; None if it is of no use."""
+def _next_fineness(fits: _Attempt | None, over: _Attempt | None, target: float, *, is_flat: bool) -> float | None:
+    """Return where to try next; None if it is of no use.
+
+    Args:
+        fits: The finest that fits.
+        over: The coarsest that does not.
+        target: Binary logarithm of the bytes that are aimed at.
+        is_flat: Whether the last step made nothing longer, as where next to nothing is sent yet: a secant says little.
+    """
     if fits and over:
         width = over.fineness - fits.fineness
         if width < _CLOSEST:
             return None
         share = (target - fits.log_size) / (over.log_size - fits.log_size)
-        return fits.fineness + min(max(share, 0.05), 0.95) * width
+        return fits.fineness + min(max(share, 0.5 if is_flat else 0.05), 0.95) * width
     last = fits or over
     if last is None:
         return 0.0
     away = target - last.log_size
-    fineness = last.fineness + (1.2 * away if abs(away) < 4 else 4 if away > 0 else -4) + (0.1 if away > 0 else -0.1)
+    step = (1.2 * away if abs(away) < 4 else 4 if away > 0 else -4) + (0.1 if away > 0 else -0.1)
+    fineness = last.fineness + (max(4.0, last.fineness) if is_flat else step)
     return fineness if abs(fineness) <= _FARTHEST else None

@@ -1,5 +1,7 @@
 """Budgets: never over, hardly under, and clear about what can not be."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -57,6 +59,26 @@ def test_a_budget_beyond_all_that_there_is_to_say_is_not_filled(text):
     assert len(encoded.frame) < 10_000_000
     nothing = {name: np.zeros_like(values) for name, values in DELTA.items()}
     assert len(fedcomp.codec(text).encode(nothing, budget=50_000, rng=np.random.default_rng(1)).frame) <= 50_000
+
+
+@pytest.mark.parametrize(
+    "text", ["deadzone(step=100000)", "threshold(sigmas=1000) | ternary", "topk(density=0.0000001) | ternary"]
+)
+def test_a_codec_that_says_nothing_at_first_fills_its_budget_too(text):
+    assert 980 <= len(fedcomp.codec(text).encode(DELTA, budget=1000).frame) <= 1000
+
+
+@pytest.mark.parametrize("stairs", [[50, 54, 54, 54, 70, 90], [50] * 20 + [5000], [40] * 9 + [60, 60, 60, 95]])
+def test_the_search_climbs_stairs(stairs):
+    """Where only some amounts make a difference, as with few coordinates."""
+    finenesses = []
+
+    def encode(amount):
+        finenesses.append(math.log2(amount))
+        return bytes(stairs[min(max(int(finenesses[-1]), 0), len(stairs) - 1)])
+
+    assert len(fit_budget(encode, 100)) == max(step for step in stairs if step <= 100)
+    assert len(finenesses) == len(set(finenesses))
 
 
 def test_a_budget_below_an_empty_frame_is_refused():

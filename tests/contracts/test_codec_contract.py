@@ -223,3 +223,12 @@ def test_layout_and_type_of_the_input_do_not_matter(codec):
     assert encode(codec, {"w": base.T.astype(">f4")}).frame == frame
     assert encode(codec, {"w": np.repeat(base.T, 2, axis=1)[:, ::2]}).frame == frame
     assert encode(codec, {"w": base.T.astype(np.float64)}).frame == frame
+
+
+def test_integers_beyond_int64_are_refused_by_name():
+    delta = {"w": np.zeros(3, np.float32), "steps": np.array([0, 2**63], np.uint64)}
+    with pytest.raises(EncodeError, match="steps"):
+        fedcomp.codec("float32").encode(delta)
+    delta["steps"][1] -= 1
+    frame = fedcomp.codec("float32").encode(delta).frame
+    assert fedcomp.decode(frame, fedcomp.ModelSpec.of(delta))["steps"].tolist() == [0, 2**63 - 1]

@@ -79,6 +79,8 @@ class DeadZone:
     def fitted(self, values: NDArray) -> Self:
         """Return the stage with no more symbols than these values make use of, and the same step for them."""
         level = np.float32(_extreme(values)) / self._absolute_step(values) + np.float32(0.5 - self.zone)
+        if level >= _MOST_LEVELS - 1:  # where the last level decides about the step, rounding may make it one less
+            return self
         return replace(self, largest=int(np.clip(level, 1, self.largest)))
 
     def quantize(self, values: NDArray, cuts: Cuts, rng: Generator | None) -> Arrays:

@@ -73,5 +73,7 @@ class RandK:
 def _scale_within_range(values: NDArray, factor: float) -> NDArray:
     """Multiply, and clip what would leave float32's range."""
     largest = float(np.finfo(values.dtype).max)
-    scaled: NDArray = np.clip(values, -largest / factor, largest / factor) * values.dtype.type(factor)
+    with np.errstate(over="ignore"):
+        scaled: NDArray = values * values.dtype.type(factor)
+    np.clip(scaled, -largest, largest, out=scaled)
     return scaled

@@ -99,8 +99,9 @@ class Uniform:
         for (piece, divisor), (_, offset) in zip(spread(divisors, bounds), spread(offsets, bounds), strict=True):
             levels = buffer[: piece.stop - piece.start]
             if self.affine:
-                # Half the range of float32 on either side: the difference itself may not fit.
-                np.subtract(values[piece] / divisor, offset / divisor, out=levels)
+                # Halves, since the difference may not fit; before they are divided, which would round large ones.
+                np.subtract(values[piece] / 2, offset / 2, out=levels)
+                levels /= divisor / 2
             else:
                 np.divide(values[piece], divisor, out=levels)
             self._round(levels, rng)

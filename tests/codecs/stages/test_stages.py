@@ -9,8 +9,11 @@ from hypothesis.extra import numpy as hnp
 import fedcomp
 from fedcomp.codecs.coding.positions import draw_positions, gaps_to_positions, positions_to_gaps
 from fedcomp.codecs.groups import Cuts
+from fedcomp.codecs.stages.deadzone import DeadZone
 from fedcomp.codecs.stages.topk import TopK
+from fedcomp.codecs.stages.uniform import Uniform
 from fedcomp.errors import InvalidValues, UsageError
+from fedcomp.wire import SectionKind
 
 
 def roundtrip(text, values, seed=0):
@@ -48,6 +51,14 @@ def test_stochastic_uniform_is_unbiased():
 def test_stochastic_uniform_needs_a_generator():
     with pytest.raises(UsageError, match="rng"):
         fedcomp.codec("uniform(bits=4, stochastic=true)").encode({"w": np.ones(3, np.float32)})
+
+
+def test_affine_uniform_rounds_to_the_nearest_level_far_from_zero():
+    values = np.float32(1000.1) + np.random.default_rng(0).random(1000, np.float32)
+    arrays = Uniform(bits=16, affine=True).quantize(values, whole(values), None)
+    offset, step = arrays[SectionKind.TABLES].astype(np.float64)
+    errors = arrays[SectionKind.VALUES] - (values - offset) / step
+    assert np.abs(errors).max() <= 0.51
 
 
 def test_uniform_scales_each_tensor_or_the_model():
@@ -248,3 +259,20 @@ def test_topk_within_each_tensor():
     decoded = fedcomp.decode(codec.encode(delta).frame, fedcomp.ModelSpec.of(delta))
     assert decoded["small"].tolist() == [0, np.float32(2e-3)]
     assert decoded["large"].tolist() == [0, 0, 3, 4]
+
+
+def test_a_dead_zone_fitted_to_values_keeps_its_step():
+    """Also where the largest value decides about it, and rounding makes the last level one less."""
+    rng = np.random.default_rng(0)
+    stage = DeadZone(step=1e-6, zone=0.5)
+    for exponent in rng.uniform(4, 9, 50):
+        values = np.float32([10**exponent, 0.6 * 10**exponent, *rng.normal(size=100)])
+        tables = [s.quantize(values, whole(values), None)[SectionKind.TABLES] for s in (stage, stage.fitted(values))]
+        assert tables[0][:4].tolist() == tables[1][:4].tolist()
+
+
+def test_unbiased_randk_stays_within_float32():
+    values = np.full(86, np.finfo(np.float32).max)
+    decoded = roundtrip("randk(density=0.3, unbiased=true) | float32", values)
+    assert np.isfinite(decoded).all()
+    assert decoded.any()
