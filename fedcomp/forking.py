@@ -104,5 +104,12 @@ def describe_end(status: int | None) -> str:
     if status is None:
         return "its process could not be started"
     if os.WIFSIGNALED(status):
-        return f"its process was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+        return f"its process was killed by {_signal_name(os.WTERMSIG(status))}"
     return f"its process ended with exit code {os.WEXITSTATUS(status)}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have none
+        return f"signal {number}"

@@ -42,6 +42,7 @@ FAILURES = {
     "kill": ("its process was killed by SIGKILL", lambda: signal_oneself(signal.SIGKILL)),
     "segfault": ("its process was killed by SIGSEGV", read_from_nowhere),
     "terminate": ("its process was killed by SIGTERM", lambda: signal_oneself(signal.SIGTERM)),
+    "real-time": ("its process was killed by signal 40", lambda: signal_oneself(40)),
     "hang": ("no answer within 1 s", lambda: time.sleep(60)),
     "stop": ("no answer within 1 s", lambda: signal_oneself(signal.SIGSTOP)),
 }
