@@ -38,9 +38,7 @@ def fork(body: Callable[[], None]) -> int:
 
     Nothing that the program would do at its end (buffered output, exit handlers) is done twice.
     """
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # whatever a program has put in their place
-            stream.flush()
+    flush_output()
     with warnings.catch_warnings():
         # From Python 3.12 on a fork beside threads is warned about. A lock that another thread holds in this moment
         # is a danger; idle threads, such as those of OpenMP's pool, are none to who never waits for them.
@@ -58,6 +56,13 @@ def fork(body: Callable[[], None]) -> int:
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def flush_output() -> None:
+    """Write out what was printed, as far as that is possible: there may be no such stream, no reader, or no room."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # whatever a program has put in their place
+            stream.flush()
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
@@ -99,5 +104,12 @@ def describe_end(status: int | None) -> str:
     if status is None:
         return "its process could not be started"
     if os.WIFSIGNALED(status):
-        return f"its process was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+        return f"its process was killed by {_signal_name(os.WTERMSIG(status))}"
     return f"its process ended with exit code {os.WEXITSTATUS(status)}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have none
+        return f"signal {number}"

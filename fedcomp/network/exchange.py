@@ -65,8 +65,8 @@ class Exchange:
         self._stragglers = self._dropouts = 0
         self._lost = {client: fate for client in clients if (fate := self._lost_at_once(client, occasion))}
         self._devices = {client: network.device(client) for client in clients if client not in self._lost}
-        self._down = self._share([device.down for device in self._devices.values()])
-        self._up = self._share([device.up for device in self._devices.values()])
+        self._down = self._share([device.usable(device.down) for device in self._devices.values()])
+        self._up = self._share([device.usable(device.up) for device in self._devices.values()])
         self._unanswered = set(self._devices)
 
     def lost(self, client: int) -> Fate | None:

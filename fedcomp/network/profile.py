@@ -55,7 +55,11 @@ class Profile:
         """
         num_packets = math.ceil(num_bytes / self.packet_bytes)
         bits = 8 * (num_bytes + num_packets * self.header_bytes)
-        return self.rtt + bits / (min(rate, self._tcp_ceiling()) * (1 - self.loss))
+        return self.rtt + bits / (self.usable(rate) * (1 - self.loss))
+
+    def usable(self, rate: float) -> float:
+        """Return what a transfer gets out of a rate, bits per second: TCP may have a lower ceiling."""
+        return min(rate, self._tcp_ceiling())
 
     def compute_seconds(self, reference_seconds: float) -> float:
         """Return how long this client works on what takes the reference device `reference_seconds`."""

@@ -80,14 +80,14 @@ def read_trace(path: str | Path, *, num_clients: int, period: float) -> Availabi
     """
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
-            lines = [line for line in csv.reader(file) if line]
+            reader = csv.reader(file)
+            lines = [(reader.line_num, cells) for cells in reader if cells]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path}: {error}") from None
-    if not lines or [cell.strip() for cell in lines[0]] != _HEADER:
-        raise ConfigError(f"{path}, line 1 is {','.join(lines[0]) if lines else ''!r}, expected {','.join(_HEADER)}")
-    spans = sorted(
-        _parse_line(cells, f"{path}, line {number}", num_clients, period) for number, cells in enumerate(lines[1:], 2)
-    )
+    first, header = lines[0] if lines else (1, [])
+    if [cell.strip() for cell in header] != _HEADER:
+        raise ConfigError(f"{path}, line {first} is {','.join(header)!r}, expected {','.join(_HEADER)}")
+    spans = sorted(_parse_line(cells, f"{path}, line {number}", num_clients, period) for number, cells in lines[1:])
     by_client = groupby(spans, key=itemgetter(0))
     windows = [w for client, own in by_client for w in _merge(client, [span[1:] for span in own], period, str(path))]
     return Availability.of(windows, num_clients=num_clients, period=period)

@@ -175,7 +175,10 @@ def _open(path: Path) -> RotatingFileHandler:
 
 def _says_something(record: logging.LogRecord) -> bool:
     """Drop Flower's empty lines, which are there for the eye."""
-    return bool(_message_of(record)) or record.exc_info is not None
+    try:
+        return bool(_message_of(record)) or record.exc_info is not None
+    except Exception:  # its arguments do not fit: a handler tells so, where this would raise in whoever logs
+        return True
 
 
 def _time_of(record: logging.LogRecord) -> str:

@@ -34,7 +34,8 @@ def raised(error: BaseException, message: Message) -> Message:
 
 def error_reply(message: Message, code: int, reason: str) -> Message:
     """Return a reply that carries an error."""
-    return Message(Error(code, reason), reply_to=message)
+    # A file name that is no UTF-8 has surrogates, which no message can carry.
+    return Message(Error(code, reason.encode(errors="backslashreplace").decode()), reply_to=message)
 
 
 def no_answer_within(message: Message, seconds: float) -> Message:

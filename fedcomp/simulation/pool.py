@@ -203,10 +203,12 @@ class WorkerPool:
             chosen = next((item for item in self._waiting if item[0] not in at_work), None)
             if chosen is None:
                 return
+            if not self._give(worker, *chosen):
+                return
             self._waiting.remove(chosen)
-            self._give(worker, *chosen)
 
-    def _give(self, worker: WorkerHandle, partition: int, message: Message) -> None:
+    def _give(self, worker: WorkerHandle, partition: int, message: Message) -> bool:
+        """Send a worker a message; False if the worker has ended over another one, which `_receive` will find."""
         task = Task(message, partition, self._states.take_free())
         facts: dict[str, object] = {
             "partition": partition,
@@ -222,12 +224,16 @@ class WorkerPool:
         send = partial(send_packet, facts=facts, parts=encode_message(message), file=file)
         try:
             send(worker.channel, outbox=worker.outbox)
-        except (BrokenPipeError, ConnectionResetError):  # it ended while it had nothing to do
-            self._replace(worker, kill=False)
+        except (BrokenPipeError, ConnectionResetError):
+            if worker.tasks:
+                self._states.release(task.free)
+                return False
+            self._replace(worker, kill=False)  # it ended while it had nothing to do
             send(worker.channel, outbox=worker.outbox)
         if not worker.tasks and worker.since is not None:
             worker.since = time.monotonic()
         worker.tasks.append(task)
+        return True
 
     def _receive(self, deadline: float | None) -> None:
         """Wait until a worker has said something, a client's time is over or the deadline has come."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import queue
-import sys
 import threading
 import traceback
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from flwr.app import RecordDict
 
 from fedcomp.flower.messages.encoding import decode_message, encode_message, encode_records, with_content
-from fedcomp.forking import use_one_thread
+from fedcomp.forking import flush_output, use_one_thread
 from fedcomp.simulation.broadcast import BroadcastReceiver
 from fedcomp.simulation.call import call_client, raised
 from fedcomp.simulation.global_random import seed_global_random
@@ -58,6 +57,8 @@ class ClientRunner:
         not exist before the fork has no OpenMP pool whose threads the fork left behind: with GNU OpenMP the first
         parallel region in the forked thread would wait for them for ever, should the program have used torch.
         """
+        # Whatever a client forks may outlive this process, and would keep the channel's end from being seen.
+        os.register_at_fork(after_in_child=channel.close)
         tasks: queue.SimpleQueue[Packet] = queue.SimpleQueue()
         threading.Thread(target=self._work, args=(channel, tasks), name="fedcomp-client", daemon=True).start()
         while packet := receive_packet(channel):
@@ -73,8 +74,7 @@ class ClientRunner:
                 task = tasks.get()
                 message = _read_message(task, broadcasts)
                 facts, parts = self._answer(task, message, states)
-                for stream in (sys.stdout, sys.stderr):
-                    stream.flush()  # a worker that is killed flushes nothing
+                flush_output()  # a worker that is killed flushes nothing
                 send_packet(channel, facts, parts, outbox)
         except BrokenPipeError:
             os._exit(0)

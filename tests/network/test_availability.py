@@ -127,6 +127,7 @@ def test_a_trace_joins_what_touches_even_over_the_periods_end(tmp_path):
         ("client,start,end\n0,1\n", "line 2 is '0,1', expected a client's number and two times"),
         ("client,start,end\n0,1,2\nx,1,2\n", "line 3 is 'x,1,2'"),
         ("client,start,end\n0,nan,2\n", "line 2 is '0,nan,2'"),
+        ("\nclient,start,end\n\n0,1,2\n\nx,1,2\n", "line 6 is 'x,1,2'"),
         ("client,start,end\n3,1,2\n", "line 2: client is 3, expected 0 to 2"),
         ("client,start,end\n0,2,1\n", "from 2 to 1 s is not within 0 to 100 s"),
         ("client,start,end\n0,2,101\n", "from 2 to 101 s is not within 0 to 100 s"),

@@ -1,6 +1,7 @@
 """Exchanges: who is waited for, who is lost, and that the order of replies changes nothing."""
 
 import math
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -98,6 +99,19 @@ def test_the_servers_pipe_is_shared_by_those_who_are_there():
     assert alone.lost(1) is Fate.UNAVAILABLE
     answer(alone, 0)
     assert alone.timing() == RoundTiming(2.0, unavailable=3)
+
+
+def test_what_tcp_leaves_of_the_pipe_is_anothers():
+    lossless = Profile(name="lossless", down=8e6, up=8e6, rtt=0.0, loss=0.0, packet_bytes=1000, header_bytes=0)
+    lossy = replace(lossless, name="lossy", rtt=1.0, loss=0.01)
+    population = Network(mix=Mix((lossy, lossless), (0.5, 0.5)), server_rate=1e6)
+    ceiling = lossy.usable(lossy.down)
+    assert ceiling < 1e5
+    one = exchange(population, num_clients=10)
+    kinds = [population.device(client).name for client in range(10)]
+    one.answer(kinds.index("lossless"), bytes_down=10**5, bytes_up=0, work_seconds=0.0)
+    share = (1e6 - kinds.count("lossy") * ceiling) / kinds.count("lossless")
+    assert one.timing().simulated_seconds == pytest.approx(8e5 / share)
 
 
 def test_evaluation_costs_a_third_of_training():

@@ -165,3 +165,11 @@ def test_children_log_alike():
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert json.loads(child.stderr)["message"] == "yes"
+
+
+def test_a_record_whose_arguments_do_not_fit_harms_nobody_but_itself(logged):
+    stream = logged(LogSettings())
+    logging.getLogger("library").info("%d things", "many")
+    logging.getLogger("library").info("goes on")
+    assert "--- Logging error ---" in lines(stream)
+    assert lines(stream)[-1].endswith("INFO library goes on")

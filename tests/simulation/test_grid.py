@@ -1,5 +1,6 @@
 """The local grid: what holds with and without worker processes."""
 
+import os
 import random
 import time
 
@@ -145,6 +146,13 @@ def test_a_client_that_raises_becomes_an_error_reply(make_grid, failure):
     first, second, third = ask(make_grid(train))
     assert partitions([first, third]) == [0, 2]
     assert type(failure).__name__ in second.error.reason
+
+
+def test_what_a_client_raised_is_told_even_if_it_is_no_text(make_grid):
+    def train(message, context):
+        raise FileNotFoundError(os.fsdecode(b"caf\xe9.csv"))
+
+    assert partitions(ask(make_grid(train, num_nodes=1))) == [r"FileNotFoundError: caf\udce9.csv"]
 
 
 def test_a_client_that_takes_too_long_does_not_hold_up_the_others(make_grid):

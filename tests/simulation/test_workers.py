@@ -2,8 +2,10 @@
 
 import contextlib
 import ctypes
+import errno
 import faulthandler
 import gc
+import io
 import os
 import signal
 import subprocess
@@ -40,6 +42,7 @@ FAILURES = {
     "kill": ("its process was killed by SIGKILL", lambda: signal_oneself(signal.SIGKILL)),
     "segfault": ("its process was killed by SIGSEGV", read_from_nowhere),
     "terminate": ("its process was killed by SIGTERM", lambda: signal_oneself(signal.SIGTERM)),
+    "real-time": ("its process was killed by signal 40", lambda: signal_oneself(40)),
     "hang": ("no answer within 1 s", lambda: time.sleep(60)),
     "stop": ("no answer within 1 s", lambda: signal_oneself(signal.SIGSTOP)),
 }
@@ -142,6 +145,42 @@ def test_a_worker_that_is_killed_while_it_waits_is_replaced():
         after = set(values(ask(grid), "process"))
         assert all(isinstance(process, int) for process in after)
         assert before.isdisjoint(after)
+
+
+def test_a_worker_that_ends_over_a_client_while_the_server_is_busy_takes_no_other_message_along():
+    def train(message, context):
+        if context.node_config["partition-id"] == 0:
+            os._exit(3)
+        return answer(message, partition=context.node_config["partition-id"], count=count_calls(context))
+
+    with grid_of(train, 4, num_workers=1) as grid:
+        ask(grid, timeout=60)
+        fatal, *rest = messages(grid)
+        ids = list(grid.push_messages([fatal]))
+        _, worker = children()
+        wait_for(lambda: has_ended(worker))
+        ids += grid.push_messages(rest)
+        replies = {}
+        while len(replies) < 4:
+            replies |= {reply.metadata.reply_to_message_id: reply for reply in grid.pull_messages(ids)}
+        replies = [replies[message_id] for message_id in ids]
+        assert partitions(replies) == ["its process ended with exit code 3", 1, 2, 3]
+        assert values(replies[1:], "count") == [1, 1, 1]
+        assert values(ask(grid)[1:], "count") == [2, 2, 2]
+
+
+def test_what_a_client_has_forked_does_not_hide_that_its_process_has_ended():
+    reading, writing = os.pipe()
+
+    def train(message, context):
+        if not os.fork():
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(0)
+        os._exit(3)
+
+    with os.fdopen(reading), os.fdopen(writing), grid_of(train, 1, num_workers=1) as grid:
+        assert partitions(ask(grid, timeout=10)) == ["its process ended with exit code 3"]
 
 
 def test_a_dead_zygote_is_one_clear_error_and_takes_its_workers_along():
@@ -264,6 +303,22 @@ def test_records_of_any_size_and_kind_come_back_as_they_were():
         for reply in grid.send_and_receive(messages(grid, content), timeout=60):
             assert list(reply.content) == list(content)
             assert reply.content == content
+
+
+class FullDisk(io.StringIO):
+    def flush(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("stream", [None, FullDisk()], ids=["closed", "full"])
+def test_output_that_can_not_be_written_fails_no_client(monkeypatch, stream):
+    def train(message, context):
+        print("trains")
+        return echo(message, context)
+
+    monkeypatch.setattr(sys, "stdout", stream)
+    with grid_of(train, num_workers=1) as grid:
+        assert partitions(ask(grid)) == [0, 1, 2]
 
 
 def test_what_can_not_be_sent_is_an_error():
