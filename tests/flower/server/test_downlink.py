@@ -2,19 +2,11 @@
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
-from flwr.clientapp import ClientApp
+from flwr.app import Error, Message
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedMedian, Krum
 
 from fedcomp.errors import UsageError
-from fedcomp.flower import (
-    CheckpointFolder,
-    CompressedStrategy,
-    ResumableStrategy,
-    compression_mod,
-    to_array_record,
-    to_model,
-)
+from fedcomp.flower import CheckpointFolder, CompressedStrategy, ResumableStrategy, to_array_record, to_model
 from fedcomp.flower.messages.model_order import MODEL_KEY
 from fedcomp.flower.messages.records import num_bytes
 from fedcomp.simulation import LocalGrid, seeded_global_random
@@ -453,49 +445,3 @@ def test_a_client_that_stays_too_far_behind_is_sent_a_whole_model():
     assert wholes[0.1] == list(range(1, 10))
     assert len(wholes[2.5]) in (2, 3)
     assert wholes[1000.0] == [1]
-
-
-def test_an_app_that_sets_its_state_anew_drops_neither_the_model_nor_what_is_owed():
-    def set_state_anew(message, context, call_next):
-        reply = call_next(message, context)
-        context.state = RecordDict({"mine": ConfigRecord({"round": message.content["config"]["server-round"]})})
-        return reply
-
-    results = []
-    for mods in ([], [set_state_anew]):
-        strategy, rounds = compressed(codec="topk(density=0.2) | uniform(bits=4)", downlink="lossless")
-        arrays = run_rounds(strategy, toy_client(inner_mods=mods), num_rounds=4).arrays
-        results.append((to_model(arrays), [one.downlink_bytes for one in rounds]))
-    (expected, expected_bytes), (found, found_bytes) = results
-    assert found_bytes == expected_bytes
-    for name, values in expected.items():
-        np.testing.assert_array_equal(found[name], values)
-
-
-class Growing(FedAvg):
-    """Adds a tensor before round 3, and takes it away before round 5."""
-
-    def configure_train(self, server_round, arrays, config, grid):
-        model = to_model(arrays)
-        if server_round == 3:
-            model["more"] = np.ones((6, 6), np.float32)
-        if server_round == 5:
-            del model["more"]
-        return super().configure_train(server_round, to_array_record(model), config, grid)
-
-
-@pytest.mark.parametrize("given", [{}, {"initial": MODEL}])
-@pytest.mark.parametrize("downlink", [{}, DOWN])
-def test_a_model_may_grow_and_shrink(given, downlink):
-    """What a client holds is of no use for a model of other tensors: it is sent that as a whole."""
-    app = ClientApp(mods=[compression_mod(initial=initial if given else None)])
-
-    @app.train()
-    def train(message, _context):
-        arrays = message.content["arrays"]
-        return Message(RecordDict({"arrays": arrays, "m": MetricRecord({"num-examples": 1})}), reply_to=message)
-
-    strategy, rounds = compressed(toy_inner(Growing), codec="topk(density=0.2) | uniform(bits=4)", **given, **downlink)
-    found = to_model(run_rounds(strategy, app, num_rounds=6).arrays)
-    assert [(one.accepted, one.failed) for one in rounds] == [(4, 0)] * 6
-    assert list(found) == list(MODEL)

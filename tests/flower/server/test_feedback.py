@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from flwr.app import Error, Message
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from fedcomp.flower import to_model
 from tests.flower.toy import MODEL, compressed, local_update, run_rounds, tamper, toy_client, toy_inner
@@ -130,3 +130,20 @@ def test_a_codec_with_a_warm_start_finds_its_last_frame_without_feedback():
 def _as_request(reply):
     """Turn a reply around, so that the reply to it comes from the client."""
     return Message(reply.content, reply_to=reply)
+
+
+def test_an_app_that_sets_its_state_anew_drops_neither_the_model_nor_what_is_owed():
+    def set_state_anew(message, context, call_next):
+        reply = call_next(message, context)
+        context.state = RecordDict({"mine": ConfigRecord({"round": message.content["config"]["server-round"]})})
+        return reply
+
+    results = []
+    for mods in ([], [set_state_anew]):
+        strategy, rounds = compressed(codec="topk(density=0.2) | uniform(bits=4)", downlink="lossless")
+        arrays = run_rounds(strategy, toy_client(inner_mods=mods), num_rounds=4).arrays
+        results.append((to_model(arrays), [one.downlink_bytes for one in rounds]))
+    (expected, expected_bytes), (found, found_bytes) = results
+    assert found_bytes == expected_bytes
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
