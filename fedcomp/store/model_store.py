@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from fedcomp.errors import UnknownModel
@@ -108,9 +109,11 @@ class ModelStore:
             raise UnknownModel(f"there is no model {name!r} in {self.url}")
         if digest is None:
             return versions[-1]
-        for version in reversed(versions):
-            if digest in (version.digest, self.manifest(version).artifact):
-                return version
+        # Manifests by their own digest first, without reading any: a damaged one can be named, and hides no other.
+        by_manifest = (version for version in reversed(versions) if version.digest == digest)
+        by_artifact = (version for version in reversed(versions) if self.manifest(version).artifact == digest)
+        for version in chain(by_manifest, by_artifact):
+            return version
         raise UnknownModel(f"model {name!r} has no version {digest[:12]} in {self.url}")
 
     def manifest(self, version: Version) -> Manifest:

@@ -1,5 +1,7 @@
 """Laws of the store, in a folder and in memory."""
 
+import errno
+import os
 import threading
 import uuid
 from datetime import UTC, datetime
@@ -113,6 +115,29 @@ def test_damage_is_found_wherever_it_is(tmp_path):
                 read()
         path.write_bytes(content)
         read()
+
+
+def test_a_damaged_manifest_can_be_deleted_and_hides_no_other(tmp_path):
+    store = ModelStore(str(tmp_path))
+    old, damaged = (put(store, tiny_artifact(seed)) for seed in (0, 1))
+    (tmp_path / "objects" / damaged.digest[:2] / damaged.digest).write_bytes(b"{}")
+    assert store.resolve("tiny", old.digest) == old
+    with pytest.raises(ArtifactError):
+        store.collect(1)
+    store.delete("tiny", store.resolve("tiny", damaged.digest))
+    store.collect(1)
+    assert store.versions("tiny") == []
+
+
+def test_what_could_not_be_written_takes_no_space(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = ModelStore(str(tmp_path))
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match="No space left"):
+        put(store, tiny_artifact())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_strangers_files_are_passed_over(tmp_path):
