@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fedcomp.benchmarks.simulation import benchmark_crowd, benchmark_idle, check_simulation, other_simulators
-from fedcomp.benchmarks.simulation.contest import hold_contest
+from fedcomp.benchmarks.simulation import benchmark_crowd, benchmark_idle, check_simulation, other_simulators, results
+from fedcomp.benchmarks.simulation.contest import Measured, hold_contest
 from fedcomp.benchmarks.simulation.plain import make_model
 from fedcomp.benchmarks.simulation.results import train_in_contest
 from fedcomp.benchmarks.simulation.tree import PeakMemory, process_tree
@@ -84,3 +84,15 @@ def test_command_writes_json(tmp_path, capsys):
 def test_unknown_names_are_refused(wrong, capsys):
     assert run(["bench", "simulation", *wrong]) == 2
     assert wrong[1] in capsys.readouterr().err
+
+
+def test_a_contest_of_nobody_is_refused(capsys):
+    assert run(["bench", "simulation", "--model", "none", "--only", "bare"]) == 2
+    assert "model none and bare" in capsys.readouterr().err
+
+
+def test_processor_time_that_nobody_tells_is_no_ratio(monkeypatch):
+    measured = Measured((2.0,), processor=(0.0,), first_round=1.0, loading=0.0, memory=None, examples=(120,), loss=2.0)
+    monkeypatch.setattr(results, "hold_contest", lambda entries: dict.fromkeys(entries, measured))
+    (bare,) = train_in_contest(Work(model="perceptron", **SMALL), ["bare"])
+    assert (bare.over_bare, bare.processor_over_bare) == (1, None)
