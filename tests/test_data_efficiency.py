@@ -7,6 +7,8 @@ import pytest
 
 from fedcomp.config import RunConfig
 from fedcomp.simulation.grid_of_runs import GridOfRuns
+from fedcomp.training import evaluate
+from simulations import data_efficiency
 from simulations.data_efficiency import LABELS_ONLY, TABLES, report, rows, run_one, train_on_labels_only
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -68,11 +70,14 @@ def test_what_a_method_goes_on_from_is_run_before_it_and_its_bytes_count(tmp_pat
     assert not list(rows(grid))
 
 
-def test_labels_only_is_a_finished_run_that_is_not_done_again(tmp_path):
+def test_labels_only_is_a_finished_run_that_is_not_done_again(tmp_path, monkeypatch):
     grid = GridOfRuns(tmp_path, CONFIGS)
     small = ["dataset=digits", "model=perceptron", "num-server-rounds=2", "validation-size=100", "server-labels=50"]
     small += ["warm-up-epochs=10"]
+    measured = []
+    monkeypatch.setattr(data_efficiency, "evaluate", lambda *args: measured.append(evaluate(*args)) or measured[-1])
     run_one(grid, "server-1000", LABELS_ONLY, 0, None, small)
+    assert len(measured) == 2  # of the rounds, as in a run
     (folder, summary) = next(iter(grid.finished("fashion-server-1000", f"server-1000-{LABELS_ONLY}")))
     assert 0 < summary["accuracy_last10"] <= 1
     assert summary["uplink_bytes"] == 0
