@@ -53,6 +53,17 @@ def test_finished_runs_become_rows_and_tables_share_them(tmp_path, capsys):
     assert "two-classes" not in told
 
 
+def test_a_run_that_was_asked_for_with_other_changes_is_told(tmp_path, caplog):
+    grid = GridOfRuns(tmp_path, CONFIGS)
+    folder = grid.folder("demo", "q8", 0)
+    write_run(folder, 0.7)
+    (folder / "config.toml").write_text(grid.config("demo", ["seed=0", "name=q8", "codec=q8"]).to_toml())
+    assert grid.run("demo", "q8", 0, ["codec=q8"])["accuracy_last10"] == 0.7
+    assert not caplog.records
+    assert grid.run("demo", "q8", 0, ["codec=q8", "learning-rate=0.1"])["accuracy_last10"] == 0.7
+    assert "learning-rate is 0.1, but the run in" in caplog.text
+
+
 def test_what_a_method_goes_on_from_is_run_before_it_and_its_bytes_count(tmp_path):
     grid = GridOfRuns(tmp_path, CONFIGS)
     small = ["dataset=digits", "num-clients=4", "fraction-train=0.5", "num-server-rounds=1", "validation-size=100"]
