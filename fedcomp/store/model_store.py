@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from fedcomp.errors import UnknownModel
+from fedcomp.errors import UnknownModel, UsageError
 from fedcomp.store.artifact import MAX_ARTIFACT_BYTES
 from fedcomp.store.manifest import MAX_MANIFEST_BYTES, Manifest
 from fedcomp.store.names import check_digest, check_name, digest_of, is_name
@@ -141,7 +141,10 @@ class ModelStore:
 
         Raises:
             ArtifactError: A version's manifest is damaged: which objects it needs is not known, so none is deleted.
+            UsageError: `keep_last` is less than 1.
         """
+        if keep_last < 1:
+            raise UsageError(f"keep_last is {keep_last}, expected 1 or more")
         old = [(name, version) for name in self.names() for version in self.versions(name)[:-keep_last]]
         for name, version in old:
             self.delete(name, version)
