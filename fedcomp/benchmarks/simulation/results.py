@@ -119,7 +119,7 @@ def benchmark_simulation(model: str, rounds: int, only: Sequence[str] | None = N
         raise UsageError(f"no contestant is called {unknown[0]!r}, expected {', '.join(CONTESTANTS)}")
     has_ray = importlib.util.find_spec("ray") is not None
     chosen = [name for name in only or CONTESTANTS if has_ray or not name.startswith("ray")]
-    if not models and not set(chosen) - set(TRAINING):
+    if not set(chosen) - set(TRAINING) and not (models and chosen):
         without = "" if has_ray else ", without Ray"
         raise UsageError(f"model {model} and {', '.join(only or [])}{without}: that measures nothing")
     results: list[SimulationResult] = []
