@@ -60,14 +60,18 @@ def bench_codecs(
     from fedcomp.config import RunConfig
     from fedcomp.files import read_tensors
 
-    deltas = (synthetic_deltas(parameters) if parameters else {}) | {
-        path.stem: read_tensors(path) for path in delta or []
-    }
+    deltas = synthetic_deltas(parameters) if parameters else {}
+    for path in delta or []:
+        if path.stem in deltas:
+            raise UsageError(f"two updates are called {path.stem}: {path} needs another name")
+        deltas[path.stem] = read_tensors(path)
     if rounds:
         from fedcomp.benchmarks.updates import train_updates
 
         config = RunConfig.from_toml(train, []) if train else RunConfig.from_mapping({"name": "digits"})
         deltas |= train_updates(config, num_rounds=rounds)
+    if not deltas:
+        raise UsageError("there is no update to measure: give --delta, or --rounds or --parameters above 0")
     codecs = list(dict.fromkeys([*(codec or DEFAULT_CODECS), *(sweep_codecs() if plots else [])]))
     results = benchmark_codecs(deltas, codecs)
     peers = [

@@ -137,7 +137,7 @@ def _tune_student(run_folder: Path, settings: TuneSettings, url: str, tolerance:
     import shlex
 
     from fedcomp.config import RunConfig
-    from fedcomp.files import write_atomically
+    from fedcomp.files import asked_to_write, write_atomically
     from fedcomp.student import FinishedRun
     from fedcomp.tuning import choose, tune_student
     from fedcomp.tuning.report import draw_front, front_table
@@ -153,7 +153,8 @@ def _tune_student(run_folder: Path, settings: TuneSettings, url: str, tolerance:
     print(f"drew {run_folder / 'tune.svg'}")
     if out:
         config = RunConfig.from_mapping({**run.config.to_mapping(), **chosen.changes, "out-dir": "", "resume": False})
-        write_atomically(out, config.to_toml().encode())
+        with asked_to_write(str(out)):
+            write_atomically(out, config.to_toml().encode())
         print(f"wrote {out}")
     options = [part for key, value in chosen.changes.items() for part in ("--set", f"{key}={value}")]
     print(shlex.join(["fedcomp", "student", str(run_folder), *options]))

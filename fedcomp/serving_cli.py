@@ -136,7 +136,7 @@ def unpack(
     digest: _Digest = "",
 ) -> None:
     """Write an artifact as ONNX."""
-    from fedcomp.files import write_atomically
+    from fedcomp.files import asked_to_write, write_atomically
     from fedcomp.store import digest_of, unpack_artifact
 
     if url:
@@ -149,7 +149,8 @@ def unpack(
     else:
         raise UsageError(f"{source!r} is no file: give --store URL for a model's name")
     content = unpack_artifact(artifact)
-    write_atomically(out, content)
+    with asked_to_write(str(out)):
+        write_atomically(out, content)
     print(f"{len(artifact)} bytes -> {len(content)} bytes of ONNX in {out}")
 
 

@@ -113,7 +113,7 @@ def train_on_labels_only(config: RunConfig) -> None:
     accuracies = []
     for server_round in range(config.num_server_rounds + 1):
         weights = refine(server_round, weights, print)
-        if server_round > config.num_server_rounds - LAST_ROUNDS:
+        if server_round > max(0, config.num_server_rounds - LAST_ROUNDS):  # as in a run, whose rows begin with round 1
             model.set_shared(weights)
             accuracies.append(evaluate(model.module, measured_on).accuracy)
     with RunFolder.create(config.out_dir, config.name) as folder:

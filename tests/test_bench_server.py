@@ -2,12 +2,14 @@
 
 import json
 import sys
+import time
 from dataclasses import replace
 
 import pytest
 
-from fedcomp.benchmarks.server import benchmark_client_rounds, benchmark_folds, check_server
+from fedcomp.benchmarks.server import benchmark_client_rounds, benchmark_folds, check_server, soak
 from fedcomp.benchmarks.server.client_round import ClientProcess
+from fedcomp.benchmarks.server.federation import Federation
 from fedcomp.benchmarks.server.fold import Folding, FoldResult, FoldWork
 from fedcomp.benchmarks.server.workload import SHAPES, RoundsServer, make_model
 from fedcomp.cli import run
@@ -89,6 +91,22 @@ def test_bars_say_what_is_met():
     assert (other.what.split(",")[0], other.is_met) == ("thin with references", True)
     assert not check_server([FOLDED, replace(more, grown_megabytes=45.0)])[1].is_met
     assert check_server([replace(FOLDED, codec="q8")]) == []
+
+
+def test_a_client_that_died_does_not_count_as_flat(monkeypatch):
+    class Dying(Federation):
+        def start_server(self, *options):
+            return self.start("server", "-c", "input()")
+
+        def start_client(self, number, *options):
+            return self.start(f"client-{number}", "-c", f"exit({number} and 'no such device')")
+
+        def wait_for_rounds(self, number, seconds=180):
+            time.sleep(0.5)
+
+    monkeypatch.setitem(soak.__globals__, "Federation", Dying)
+    with pytest.raises(RunError, match=r"client \d ended with exit code"):
+        soak(40, print)
 
 
 def test_command_writes_json(tmp_path, capsys):

@@ -1,19 +1,27 @@
 """The simulation benchmark: figures are real, and all contestants do the same work. Never how fast."""
 
+import itertools
 import json
 import os
 from dataclasses import replace
 
 import pytest
 
-from fedcomp.benchmarks.simulation import benchmark_crowd, benchmark_idle, check_simulation, other_simulators
-from fedcomp.benchmarks.simulation.contest import hold_contest
+from fedcomp.benchmarks.simulation import (
+    benchmark_crowd,
+    benchmark_idle,
+    benchmark_simulation,
+    check_simulation,
+    other_simulators,
+    results,
+)
+from fedcomp.benchmarks.simulation.contest import Measured, hold_contest
 from fedcomp.benchmarks.simulation.plain import make_model
 from fedcomp.benchmarks.simulation.results import train_in_contest
 from fedcomp.benchmarks.simulation.tree import PeakMemory, process_tree
 from fedcomp.benchmarks.simulation.work import Work, load_images, partition
 from fedcomp.cli import run
-from fedcomp.errors import RunError
+from fedcomp.errors import RunError, UsageError
 from fedcomp.models import build_model
 
 SMALL = {"rounds": 3, "num_clients": 6, "images": 40, "clients": 3, "batch_size": 20, "data": "random"}
@@ -84,3 +92,22 @@ def test_command_writes_json(tmp_path, capsys):
 def test_unknown_names_are_refused(wrong, capsys):
     assert run(["bench", "simulation", *wrong]) == 2
     assert wrong[1] in capsys.readouterr().err
+
+
+def test_a_contest_of_nobody_is_refused(capsys):
+    assert run(["bench", "simulation", "--model", "none", "--only", "bare"]) == 2
+    assert "model none and bare" in capsys.readouterr().err
+
+
+def test_a_contest_of_what_is_not_installed_is_refused(monkeypatch):
+    monkeypatch.setattr(results.importlib.util, "find_spec", lambda name: None)
+    for model, only in itertools.product(("all", "none"), ("ray-stock", "ray-idle")):
+        with pytest.raises(UsageError, match="without Ray: that measures nothing"):
+            benchmark_simulation(model, 1, [only])
+
+
+def test_processor_time_that_nobody_tells_is_no_ratio(monkeypatch):
+    measured = Measured((2.0,), processor=(0.0,), first_round=1.0, loading=0.0, memory=None, examples=(120,), loss=2.0)
+    monkeypatch.setattr(results, "hold_contest", lambda entries: dict.fromkeys(entries, measured))
+    (bare,) = train_in_contest(Work(model="perceptron", **SMALL), ["bare"])
+    assert (bare.over_bare, bare.processor_over_bare) == (1, None)

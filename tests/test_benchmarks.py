@@ -1,17 +1,20 @@
 """Benchmarks measure what they say; never how fast."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fedcomp.benchmarks import benchmark_codecs, check_bars, compare_sparse, compare_symbols, synthetic_deltas
+from fedcomp.benchmarks.bars import at_least, at_most
 from fedcomp.benchmarks.codecs import TOP_1_PER_CENT
 from fedcomp.benchmarks.memory import peak_memory
-from fedcomp.benchmarks.updates import train_updates
+from fedcomp.benchmarks.updates import train_updates, training_updates
 from fedcomp.cli import run
 from fedcomp.config import RunConfig
+from fedcomp.files import pack_tensors
 
 
 def test_sizes_are_those_of_the_frames():
@@ -70,6 +73,33 @@ def test_real_updates_are_those_of_a_training_client():
     fresh, total = updates["d fresh"], updates["d total"]
     assert any(np.any(fresh[name] != total[name]) for name in fresh)
     assert sum(np.square(total[name]).sum() for name in total) > sum(np.square(fresh[name]).sum() for name in fresh)
+
+
+def test_rounds_beyond_the_configurations_are_trained_too():
+    asked = {"name": "d", "model": "perceptron", "num-server-rounds": 1, "num-clients": 5}
+    *_, last = training_updates(RunConfig.from_mapping(asked), num_rounds=2, draw=lambda _: [0])
+    assert last.server_round == 2
+    assert any(np.any(values) for values in last.fresh.values())
+
+
+def test_a_bar_is_not_met_by_what_is_no_number():
+    for values in ([0.5, math.nan], [math.nan, 0.5]):
+        for bar in (at_most("x", 1.0, values), at_least("x", 0.1, values)):
+            assert (bar.measured, bar.is_met) == ("nan", False)
+    assert at_most("x", 1.0, [None]) is at_least("x", 1.0, []) is None
+    assert [at_most("x", 1, [1, 0]).is_met, at_least("x", 1, [1, 2]).is_met] == [True, True]
+
+
+def test_bench_of_nothing_is_refused(tmp_path, capsys):
+    assert run(["bench", "codecs", "--parameters", "0", "--rounds", "0"]) == 2
+    assert "no update to measure" in capsys.readouterr().err
+    paths = [tmp_path / folder / "update.safetensors" for folder in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(pack_tensors({"w": np.ones(4, np.float32)}))
+    command = ["bench", "codecs", "--parameters", "0", "--rounds", "0"]
+    assert run([*command, *(part for path in paths for part in ("--delta", str(path)))]) == 2
+    assert "two updates are called update" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--rounds", "0", "--codec", "thin", "--codec", "q4"], ["--rounds", "1"]])

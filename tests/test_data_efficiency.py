@@ -7,6 +7,8 @@ import pytest
 
 from fedcomp.config import RunConfig
 from fedcomp.simulation.grid_of_runs import GridOfRuns
+from fedcomp.training import evaluate
+from simulations import data_efficiency
 from simulations.data_efficiency import LABELS_ONLY, TABLES, report, rows, run_one, train_on_labels_only
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -51,6 +53,17 @@ def test_finished_runs_become_rows_and_tables_share_them(tmp_path, capsys):
     assert "two-classes" not in told
 
 
+def test_a_run_that_was_asked_for_with_other_changes_is_told(tmp_path, caplog):
+    grid = GridOfRuns(tmp_path, CONFIGS)
+    folder = grid.folder("demo", "q8", 0)
+    write_run(folder, 0.7)
+    (folder / "config.toml").write_text(grid.config("demo", ["seed=0", "name=q8", "codec=q8"]).to_toml())
+    assert grid.run("demo", "q8", 0, ["codec=q8"])["accuracy_last10"] == 0.7
+    assert not caplog.records
+    assert grid.run("demo", "q8", 0, ["codec=q8", "learning-rate=0.1"])["accuracy_last10"] == 0.7
+    assert "learning-rate is 0.1, but the run in" in caplog.text
+
+
 def test_what_a_method_goes_on_from_is_run_before_it_and_its_bytes_count(tmp_path):
     grid = GridOfRuns(tmp_path, CONFIGS)
     small = ["dataset=digits", "num-clients=4", "fraction-train=0.5", "num-server-rounds=1", "validation-size=100"]
@@ -68,11 +81,14 @@ def test_what_a_method_goes_on_from_is_run_before_it_and_its_bytes_count(tmp_pat
     assert not list(rows(grid))
 
 
-def test_labels_only_is_a_finished_run_that_is_not_done_again(tmp_path):
+def test_labels_only_is_a_finished_run_that_is_not_done_again(tmp_path, monkeypatch):
     grid = GridOfRuns(tmp_path, CONFIGS)
     small = ["dataset=digits", "model=perceptron", "num-server-rounds=2", "validation-size=100", "server-labels=50"]
     small += ["warm-up-epochs=10"]
+    measured = []
+    monkeypatch.setattr(data_efficiency, "evaluate", lambda *args: measured.append(evaluate(*args)) or measured[-1])
     run_one(grid, "server-1000", LABELS_ONLY, 0, None, small)
+    assert len(measured) == 2  # of the rounds, as in a run
     (folder, summary) = next(iter(grid.finished("fashion-server-1000", f"server-1000-{LABELS_ONLY}")))
     assert 0 < summary["accuracy_last10"] <= 1
     assert summary["uplink_bytes"] == 0

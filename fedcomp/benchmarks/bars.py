@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import pi
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from fedcomp.benchmarks.codecs import TOP_1_PER_CENT
 from fedcomp.benchmarks.peers import DEEP_CABAC, GZIP_FLOATS, OURS, PLAIN_PAIRS
 from fedcomp.codecs.stages.rotate import block_cuts
@@ -69,13 +71,19 @@ def check_bars(results: Sequence[CodecResult], peers: Sequence[tuple[str, PeerRe
 def at_most(what: str, limit: float, values: Iterable[float | None]) -> Bar | None:
     """Return the bar that the largest of some values keeps to a limit; None if there is none to tell."""
     found = [value for value in values if value is not None]
-    return Bar(what, f"<= {limit:g}", f"{max(found):.4g}", max(found) <= limit) if found else None
+    if not found:
+        return None
+    worst = float(np.max(found))  # NaN if one is, unlike the built-in max
+    return Bar(what, f"<= {limit:g}", f"{worst:.4g}", worst <= limit)
 
 
 def at_least(what: str, limit: float, values: Iterable[float | None]) -> Bar | None:
     """Return the bar that the smallest of some values keeps to a limit; None if there is none to tell."""
     found = [value for value in values if value is not None]
-    return Bar(what, f">= {limit:g}", f"{min(found):.4g}", min(found) >= limit) if found else None
+    if not found:
+        return None
+    worst = float(np.min(found))  # as above
+    return Bar(what, f">= {limit:g}", f"{worst:.4g}", worst >= limit)
 
 
 def _fast(

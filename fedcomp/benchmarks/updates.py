@@ -74,9 +74,11 @@ def training_updates(
 
     Args:
         config: Data, model, partition, local training and codec.
-        num_rounds: Rounds, at most.
+        num_rounds: Rounds, at most; where they are more than the configuration's, its schedules are over them.
         draw: Returns the clients of a round.
     """
+    # Behind its end a cosine would be zero, and then rise again.
+    config = config.model_copy(update={"num_server_rounds": max(config.num_server_rounds, num_rounds)})
     train, _ = load_dataset(config.dataset, config.data_dir)
     model = build_model(config.model, image_shape=train.image_shape, num_classes=train.num_classes, seed=config.seed)
     initial: Model = get_weights(model)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fedcomp.config import RunConfig
+from fedcomp.errors import ConfigError
 from fedcomp.files import read_json
 from fedcomp.run_files import CONFIG_FILE, SUMMARY_FILE
 from fedcomp.simulation.experiment import is_finished, resume, simulate
@@ -13,6 +15,8 @@ from fedcomp.simulation.experiment import is_finished, resume, simulate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class GridOfRuns:
     ) -> dict[str, Any]:
         """Do a run, or go on with it; of a finished one, only return the outcome.
 
+        One that has begun keeps its configuration; that it was asked for with another one is a warning.
+
         Args:
             config: Name of a file in `configs`, without prefix and ending.
             method: Name of what `overrides` are.
@@ -46,10 +52,15 @@ class GridOfRuns:
             num_workers: See `LocalGrid`.
         """
         folder = self.folder(config, method, seed)
-        if (folder / CONFIG_FILE).is_file():
-            return resume(folder, num_workers=num_workers)
         own = [f"seed={seed}", f"name={method}", f"out-dir={folder}"]
-        return simulate(self.config(config, [*own, *overrides]), num_workers=num_workers)
+        asked = self.config(config, [*own, *overrides])
+        if not (folder / CONFIG_FILE).is_file():
+            return simulate(asked, num_workers=num_workers)
+        try:
+            asked.as_begun()
+        except ConfigError as error:
+            _log.warning("%s", error)
+        return resume(folder, num_workers=num_workers)
 
     def config(self, config: str, overrides: Iterable[str]) -> RunConfig:
         """Return a configuration with changes."""

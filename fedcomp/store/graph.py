@@ -189,17 +189,20 @@ def _strip(model: ModelProto, kept: set[str]) -> None:
         value.ClearField("doc_string")
         value.ClearField("metadata_props")
     for tensor in graph.initializer:
-        tensor.name = _rename(names, tensor.name)
+        tensor.name = _rename(names, tensor.name, kept)
     for node in graph.node:
         for field in ("name", "doc_string", "metadata_props", "overload"):
             node.ClearField(field)
-        node.input[:] = [_rename(names, name) for name in node.input]
-        node.output[:] = [_rename(names, name) for name in node.output]
+        node.input[:] = [_rename(names, name, kept) for name in node.input]
+        node.output[:] = [_rename(names, name, kept) for name in node.output]
         _drop_defaults(model, node)
 
 
-def _rename(names: dict[str, str], name: str) -> str:
-    return names.setdefault(name, str(len(names)))
+def _rename(names: dict[str, str], name: str, kept: set[str]) -> str:
+    short = str(len(names))
+    while short in kept:  # exporters call an output by a number, too
+        short += "_"
+    return names.setdefault(name, short)
 
 
 def _drop_defaults(model: ModelProto, node: NodeProto) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from fedcomp.errors import UnknownModel
+from fedcomp.errors import UnknownModel, UsageError
 from fedcomp.store.artifact import MAX_ARTIFACT_BYTES
 from fedcomp.store.manifest import MAX_MANIFEST_BYTES, Manifest
 from fedcomp.store.names import check_digest, check_name, digest_of, is_name
@@ -108,9 +109,11 @@ class ModelStore:
             raise UnknownModel(f"there is no model {name!r} in {self.url}")
         if digest is None:
             return versions[-1]
-        for version in reversed(versions):
-            if digest in (version.digest, self.manifest(version).artifact):
-                return version
+        # Manifests by their own digest first, without reading any: a damaged one can be named, and hides no other.
+        by_manifest = (version for version in reversed(versions) if version.digest == digest)
+        by_artifact = (version for version in reversed(versions) if self.manifest(version).artifact == digest)
+        for version in chain(by_manifest, by_artifact):
+            return version
         raise UnknownModel(f"model {name!r} has no version {digest[:12]} in {self.url}")
 
     def manifest(self, version: Version) -> Manifest:
@@ -138,7 +141,10 @@ class ModelStore:
 
         Raises:
             ArtifactError: A version's manifest is damaged: which objects it needs is not known, so none is deleted.
+            UsageError: `keep_last` is less than 1.
         """
+        if keep_last < 1:
+            raise UsageError(f"keep_last is {keep_last}, expected 1 or more")
         old = [(name, version) for name in self.names() for version in self.versions(name)[:-keep_last]]
         for name, version in old:
             self.delete(name, version)

@@ -93,11 +93,16 @@ class ObjectFolder:
                 self._system.pipe_file(path, content)  # such a system shows a file when all of it is there
                 return
             partial = f"{path}.{uuid.uuid4().hex}.partial"
-            with self._system.open(partial, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            self._system.mv(partial, path)
+            try:
+                with self._system.open(partial, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._system.mv(partial, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self._system.rm_file(partial)  # it would keep a full disk full
+                raise
 
     def remove(self, place: str) -> None:
         """Delete a file; nothing happens if it is gone. Raises `StoreError`."""

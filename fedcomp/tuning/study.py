@@ -62,7 +62,8 @@ def tune_student(
     Args:
         run: Whose global model teaches.
         settings: How to search.
-        storage: SQLAlchemy URL of the study, such as ``sqlite:///tune.db``; one that is there already is gone on with.
+        storage: SQLAlchemy URL of the study, such as ``sqlite:///tune.db``; one that is there already is gone on with,
+            by one process at a time. A student that a killed one was at is made again.
         note: Told of each student.
 
     Returns:
@@ -151,6 +152,7 @@ def _study(storage: str, asked: dict[str, Any], settings: TuneSettings) -> Itera
         ]:
             raise UsageError(f"{storage} holds another search, choose another --storage: {'; '.join(other)}")
         study.set_user_attr(_ASKED, asked)
+        _ask_again(study)
         # Else a search that goes on would draw again what it drew at first.
         seed = derive_seed(asked["seed"], "tune", len(study.trials)) % 2**32
         study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, settings.trials))
@@ -158,6 +160,16 @@ def _study(storage: str, asked: dict[str, Any], settings: TuneSettings) -> Itera
     finally:
         database.remove_session()
         database.engine.dispose()
+
+
+def _ask_again(study: Study) -> None:
+    """Put students back into the queue that a process was making when it was killed: else they are never made."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.params:
+            study.enqueue_trial(trial.params)
+        study.tell(trial.number, state=_failed())
 
 
 def _finished(study: Study, run: FinishedRun) -> list[Candidate]:

@@ -1,11 +1,14 @@
 """The service as a process, and the benchmark's clients."""
 
+import contextlib
 import os
 import signal
 import sys
 
+import pytest
+
 from fedcomp.address import Address
-from fedcomp.benchmarks.serving import ServingResult, check_serving
+from fedcomp.benchmarks.serving import ServingResult, check_serving, crowd
 from fedcomp.benchmarks.serving.crowd import ask_at_once
 from fedcomp.benchmarks.serving.models import build_student, fill_store
 from fedcomp.deployment.processes import free_ports, is_listening, running, wait_for
@@ -31,10 +34,10 @@ def test_a_service_answers_until_it_is_told_to_stop(tmp_path):
     options = ["--store", str(tmp_path / "models"), "--listen", str(address), "--memory", "1", "--workers", "1"]
     with log.open("wb") as output, running([*command, *options], environment=os.environ, log=output) as service:
         wait_for(lambda: is_listening(address.port), service, "service", 60, log)
-        crowd = ask_at_once(address, names, clients=4, duration=0.5, seed=0)
-        assert crowd.errors == []
-        assert len(crowd.seconds) >= 4
-        assert crowd.duration >= max(0.5, *crowd.seconds)
+        met = ask_at_once(address, names, clients=4, duration=0.5, seed=0)
+        assert met.errors == []
+        assert len(met.seconds) >= 4
+        assert met.duration >= max(0.5, *met.seconds)
         service.send_signal(signal.SIGTERM)
         assert service.wait(20) == 0
     assert "stopping" in log.read_text()
@@ -44,3 +47,16 @@ def test_bars_say_what_is_met():
     alone = ServingResult(1, 100, 0, 50.0, 2.0, 4.0, 0.5, 100.0, 150.0)
     many = ServingResult(200, 100, 1, 50.0, 2.0, 4.0, 0.5, 100.0, 104.0)
     assert [bar.is_met for bar in check_serving([alone, many])] == [True, False, True]
+
+
+def test_a_client_that_breaks_is_no_silence(monkeypatch):
+    class Broken(contextlib.nullcontext):
+        def __init__(self, *args, **kwargs):
+            super().__init__(self)
+
+        def predict(self, name, image):
+            raise RuntimeError("broken")
+
+    monkeypatch.setattr(crowd, "ModelClient", Broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        ask_at_once(Address("127.0.0.1", 1), ["a"], clients=2, duration=0.1, seed=0)

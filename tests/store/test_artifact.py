@@ -24,6 +24,18 @@ def test_a_model_without_its_notes_answers_the_same():
     assert split_model(joined).skeleton == model.skeleton
 
 
+@pytest.mark.parametrize("number", range(2, 16))
+def test_an_output_that_is_called_by_a_number_is_no_other_value(number):
+    def rename(model):
+        model.graph.output[0].name = model.graph.node[-1].output[0] = str(number)
+
+    content = edited(rename)
+    model = split_model(content)
+    joined = join_model(parse_onnx(model.skeleton), model.weights)
+    assert np.array_equal(LoadedModel(joined).logits(tiny_images()), LoadedModel(content).logits(tiny_images()))
+    assert split_model(joined).skeleton == model.skeleton
+
+
 def test_floats_come_back_exactly_and_eight_bits_nearly():
     content, images = tiny_model(), tiny_images()
     exact = LoadedModel(content).logits(images)

@@ -1,11 +1,14 @@
 """Laws of the store, in a folder and in memory."""
 
+import errno
+import os
 import threading
 import uuid
 from datetime import UTC, datetime
 
 import pytest
 
+from fedcomp.cli import run
 from fedcomp.errors import ArtifactError, StoreError, UnknownModel, UsageError
 from fedcomp.store import Manifest, ModelStore
 from tests.store.tiny import manifest_of, tiny_artifact
@@ -98,6 +101,14 @@ def test_a_collection_keeps_the_newest_and_what_they_need(store):
     ]
 
 
+@pytest.mark.parametrize("keep_last", [0, -1])
+def test_a_collection_that_would_keep_nothing_is_refused(store, keep_last):
+    versions = [put(store, tiny_artifact(seed)) for seed in (0, 1)]
+    with pytest.raises(UsageError, match="expected 1 or more"):
+        store.collect(keep_last, grace_seconds=0)
+    assert store.versions("tiny") == versions
+
+
 def test_damage_is_found_wherever_it_is(tmp_path):
     store, artifact = ModelStore(str(tmp_path)), tiny_artifact()
     version = put(store, artifact)
@@ -113,6 +124,35 @@ def test_damage_is_found_wherever_it_is(tmp_path):
                 read()
         path.write_bytes(content)
         read()
+
+
+def test_a_damaged_manifest_can_be_deleted_and_hides_no_other(tmp_path):
+    store = ModelStore(str(tmp_path))
+    old, damaged = (put(store, tiny_artifact(seed)) for seed in (0, 1))
+    (tmp_path / "objects" / damaged.digest[:2] / damaged.digest).write_bytes(b"{}")
+    assert store.resolve("tiny", old.digest) == old
+    with pytest.raises(ArtifactError):
+        store.collect(1)
+    store.delete("tiny", store.resolve("tiny", damaged.digest))
+    store.collect(1)
+    assert store.versions("tiny") == []
+
+
+def test_what_could_not_be_written_takes_no_space(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = ModelStore(str(tmp_path))
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match="No space left"):
+        put(store, tiny_artifact())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_an_onnx_file_that_can_not_be_written_is_a_usage_error(tmp_path, capsys):
+    put(ModelStore(str(tmp_path)), tiny_artifact())
+    assert run(["store", "unpack", "tiny", str(tmp_path / "nowhere" / "tiny.onnx"), "--store", str(tmp_path)]) == 2
+    assert "can't write" in capsys.readouterr().err
 
 
 def test_strangers_files_are_passed_over(tmp_path):

@@ -141,6 +141,21 @@ def test_what_fails_is_not_a_student(finished, quick, tmp_path, monkeypatch):
     assert len(tune_student(finished, TuneSettings(trials=2), url(tmp_path))) == 2
 
 
+def test_a_student_whose_making_was_killed_is_made_again(finished, quick, tmp_path, monkeypatch):
+    def die(*args, **kwargs):
+        raise KeyboardInterrupt  # as a kill: nobody tells the study
+
+    settings = TuneSettings(trials=3, space=SearchSpace(0.5, 1.5, bits=(8,)))
+    with monkeypatch.context() as patch:
+        patch.setattr(Workbench, "measure", die)
+        with pytest.raises(KeyboardInterrupt):
+            tune_student(finished, settings, url(tmp_path))
+    found = tune_student(finished, replace(settings, trials=4), url(tmp_path))
+    first_four = {one.changes["student-model"] for one in found if one.changes["student-prune"] == 0}
+    assert first_four == {f"student-cnn(width={width})" for width in ("1.0", "0.5", "1.5")}
+    assert tune_student(finished, replace(settings, trials=4), url(tmp_path)) == found
+
+
 def test_no_time_is_no_student(finished, quick, tmp_path):
     notes = []
     assert tune_student(finished, TuneSettings(timeout=0), url(tmp_path), notes.append) == []

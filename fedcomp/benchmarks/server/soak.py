@@ -15,7 +15,7 @@ from fedcomp.errors import RunError
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _PROC = Path("/proc")
 _SECONDS_A_ROUND = 120.0
@@ -82,10 +82,11 @@ def soak(num_rounds: int, say: Callable[[str], None]) -> list[SoakResult]:
         ) as federation,
     ):
         server = federation.start_server()
-        client, *_ = [federation.start_client(number) for number in range(_CLIENTS)]
+        clients = [federation.start_client(number) for number in range(_CLIENTS)]
         for done in (1 + num_rounds * step // _SAMPLES for step in range(_SAMPLES)):
             federation.wait_for_rounds(done, _SECONDS_A_ROUND * num_rounds)
-            for side, process in (("server", server), ("client", client)):
+            _check_living(clients, federation)
+            for side, process in (("server", server), ("client", clients[0])):
                 state = federation.folder / ("state" if side == "server" else "client-0")
                 samples[side].append(_sample(process, state))
             say(f"round {done}: server {samples['server'][-1]}, client {samples['client'][-1]}")
@@ -96,6 +97,14 @@ def soak(num_rounds: int, say: Callable[[str], None]) -> list[SoakResult]:
         for side, found in samples.items()
         for what in Sample._fields
     ]
+
+
+def _check_living(clients: Sequence[subprocess.Popen[bytes]], federation: Federation) -> None:
+    """Raise `RunError` if a client has ended: the run can do without, and what has ended does not grow."""
+    for number, client in enumerate(clients):
+        if client.poll() is not None:
+            said = federation.log(f"client-{number}")[-2000:]
+            raise RunError(f"client {number} ended with exit code {client.returncode}: {said}")
 
 
 def _early_and_late(values: list[float]) -> tuple[float, float]:

@@ -36,7 +36,8 @@ class SimulationResult:
         seconds_a_round: Median.
         over_bare: That over the bare loop's in one process, of the same contest; None without one.
         processor_over_bare: The same of processor time, of all processes: what other programs on the machine disturb
-            least, and over the number of cores a limit to what more processes can win.
+            least, and over the number of cores a limit to what more processes can win; None if the system does not
+            tell.
         milliseconds_a_client: `seconds_a_round` over the clients of a round.
         first_round: Seconds from the command to the end of the first round, the loading of the data left out.
         memory_gigabytes: Peak of the process tree; see `PeakMemory`.
@@ -108,7 +109,7 @@ def benchmark_simulation(model: str, rounds: int, only: Sequence[str] | None = N
         only: Some of `CONTESTANTS`; None is all of them that can be had.
 
     Raises:
-        UsageError: A name is unknown.
+        UsageError: A name is unknown, or there is nothing to measure.
         RunError: A contestant failed.
     """
     models = {"all": MODELS, "none": ()}.get(model, (model,))
@@ -118,6 +119,9 @@ def benchmark_simulation(model: str, rounds: int, only: Sequence[str] | None = N
         raise UsageError(f"no contestant is called {unknown[0]!r}, expected {', '.join(CONTESTANTS)}")
     has_ray = importlib.util.find_spec("ray") is not None
     chosen = [name for name in only or CONTESTANTS if has_ray or not name.startswith("ray")]
+    if not set(chosen) - set(TRAINING) and not (models and chosen):
+        without = "" if has_ray else ", without Ray"
+        raise UsageError(f"model {model} and {', '.join(only or [])}{without}: that measures nothing")
     results: list[SimulationResult] = []
     if training := [name for name in chosen if name in TRAINING]:
         for each in models:
@@ -180,6 +184,10 @@ def _results(name: str, work: Work, measured: dict[str, Measured]) -> list[Simul
     return list(_rows(name, work, measured))
 
 
+def _share(part: float, whole: float | None) -> float | None:
+    return part / whole if whole else None
+
+
 def _rows(name: str, work: Work, measured: dict[str, Measured]) -> Iterator[SimulationResult]:
     bare = measured.get(_BARE)
     for contestant, what in measured.items():
@@ -188,7 +196,7 @@ def _rows(name: str, work: Work, measured: dict[str, Measured]) -> Iterator[Simu
             contestant=contestant,
             seconds_a_round=what.median,
             over_bare=what.median / bare.median if bare else None,
-            processor_over_bare=what.processor_median / bare.processor_median if bare else None,
+            processor_over_bare=_share(what.processor_median, bare.processor_median if bare else None),
             milliseconds_a_client=1000 * what.median / work.clients,
             first_round=what.first_round,
             memory_gigabytes=None if what.memory is None else what.memory / _GIGABYTE,
