@@ -44,7 +44,7 @@ def explain(
     from fedcomp.explaining import ExplainSettings, explain_run
     from fedcomp.explaining.pictures import draw_explanation
     from fedcomp.explaining.tables import explanation_tables
-    from fedcomp.files import write_atomically
+    from fedcomp.files import asked_to_write, write_atomically
 
     asked = ExplainSettings(num_images=images, maps_per_class=maps)
     settings = ExplainSettings(
@@ -57,9 +57,10 @@ def explain(
     with console.status("explain") as status:
         found = explain_run(run_folder, settings, student=student, note=status.update)
         target = out or run_folder / "explain"
-        target.mkdir(parents=True, exist_ok=True)
-        write_atomically(target / "explain.json", found.to_json().encode())
-        draw_explanation(found, target)
+        with asked_to_write(f"the folder {target}"):
+            target.mkdir(parents=True, exist_ok=True)
+            write_atomically(target / "explain.json", found.to_json().encode())
+            draw_explanation(found, target)
     for table in explanation_tables(found):
         console.print(table)
     console.print(f"figures and pictures: {target}", markup=False, highlight=False, soft_wrap=True)
@@ -137,7 +138,7 @@ def _tune_student(run_folder: Path, settings: TuneSettings, url: str, tolerance:
     import shlex
 
     from fedcomp.config import RunConfig
-    from fedcomp.files import write_atomically
+    from fedcomp.files import asked_to_write, write_atomically
     from fedcomp.student import FinishedRun
     from fedcomp.tuning import choose, tune_student
     from fedcomp.tuning.report import draw_front, front_table
@@ -153,7 +154,8 @@ def _tune_student(run_folder: Path, settings: TuneSettings, url: str, tolerance:
     print(f"drew {run_folder / 'tune.svg'}")
     if out:
         config = RunConfig.from_mapping({**run.config.to_mapping(), **chosen.changes, "out-dir": "", "resume": False})
-        write_atomically(out, config.to_toml().encode())
+        with asked_to_write(str(out)):
+            write_atomically(out, config.to_toml().encode())
         print(f"wrote {out}")
     options = [part for key, value in chosen.changes.items() for part in ("--set", f"{key}={value}")]
     print(shlex.join(["fedcomp", "student", str(run_folder), *options]))
