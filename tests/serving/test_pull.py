@@ -166,6 +166,8 @@ def test_the_command(port, tmp_path, capsys):
     assert digest_of(ARTIFACT) in capsys.readouterr().out
     assert run(["pull", f"127.0.0.1:{port}", "other", "--out", str(out)]) == 1
     assert "NOT_FOUND" in capsys.readouterr().err
+    assert run(["pull", f"127.0.0.1:{port}", "tiny", "--out", str(out), "--tls", str(out / "tiny.json")]) == 2
+    assert "tiny.json holds no authority's certificate" in capsys.readouterr().err
     assert run(["pull", "192.0.2.1:1", "tiny", "--out", str(out)]) == 2
     assert run(["pull", f"127.0.0.1:{port}", "tiny", "--out", str(out / "tiny.fcm" / "x")]) == 2
     assert "can't write the folder" in capsys.readouterr().err
