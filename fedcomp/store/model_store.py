@@ -105,13 +105,13 @@ class ModelStore:
             check_digest(digest)
         versions = self.versions(name)
         if not versions:
-            raise UnknownModel(f"there is no model {name!r} in {self.url}")
+            raise UnknownModel(f"there is no model {name!r}")
         if digest is None:
             return versions[-1]
         for version in reversed(versions):
             if digest in (version.digest, self.manifest(version).artifact):
                 return version
-        raise UnknownModel(f"model {name!r} has no version {digest[:12]} in {self.url}")
+        raise UnknownModel(f"model {name!r} has no version {digest[:12]}")
 
     def manifest(self, version: Version) -> Manifest:
         """Return a version's manifest; raises `ArtifactError` if it is damaged, `UnknownModel` if it is gone."""
