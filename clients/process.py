@@ -13,7 +13,7 @@ from fedcomp.data import load_local
 from fedcomp.deployment import private_key_fingerprint
 from fedcomp.deployment.supernode import NodeSettings, run_supernode
 from fedcomp.errors import UsageError
-from fedcomp.files import try_lock
+from fedcomp.files import asked_to_write, try_lock
 from fedcomp.flower import FrameKey
 from fedcomp.flower.client.client_state import STATE_DIR_KEY
 from fedcomp.flower.client.mod import BUDGET_KEY, FRAME_KEY
@@ -38,7 +38,7 @@ def run_client(
     """Run a client until it is stopped; see ``python -m clients --help``.
 
     Raises:
-        UsageError: Options that do not go together, or another client uses the same state.
+        UsageError: Options that do not go together, another client uses the same state, or it can not be made.
         CredentialError: The key is none: Flower would say so anew each minute.
         DataError: The images can not be read: better known now than in the first round.
         RunError: The server is not trusted, or did not come.
@@ -50,7 +50,8 @@ def run_client(
     fingerprint = private_key_fingerprint(key) if key else None
     images = load_local(data)
     folder = (state or default_state(address, data, share)).absolute()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with asked_to_write(f"the state {folder}"):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     node_config: dict[str, str | int] = {
         DATA_DIR_KEY: str(data.absolute()),
         STATE_DIR_KEY: str(folder / "memory"),

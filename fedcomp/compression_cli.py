@@ -44,7 +44,7 @@ def explain(
     from fedcomp.explaining import ExplainSettings, explain_run
     from fedcomp.explaining.pictures import draw_explanation
     from fedcomp.explaining.tables import explanation_tables
-    from fedcomp.files import write_atomically
+    from fedcomp.files import asked_to_write, write_atomically
 
     asked = ExplainSettings(num_images=images, maps_per_class=maps)
     settings = ExplainSettings(
@@ -57,9 +57,10 @@ def explain(
     with console.status("explain") as status:
         found = explain_run(run_folder, settings, student=student, note=status.update)
         target = out or run_folder / "explain"
-        target.mkdir(parents=True, exist_ok=True)
-        write_atomically(target / "explain.json", found.to_json().encode())
-        draw_explanation(found, target)
+        with asked_to_write(f"the folder {target}"):
+            target.mkdir(parents=True, exist_ok=True)
+            write_atomically(target / "explain.json", found.to_json().encode())
+            draw_explanation(found, target)
     for table in explanation_tables(found):
         console.print(table)
     console.print(f"figures and pictures: {target}", markup=False, highlight=False, soft_wrap=True)

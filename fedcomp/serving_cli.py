@@ -61,6 +61,7 @@ def add(
     from fedcomp.store import LoadedModel, Manifest, Measure, ModelStore, check_name, compress, digest_of
 
     models, content = ModelStore(url), model.read_bytes()
+    notes = read_json(card) if card else {}
     versions = models.versions(check_name(name))
     train, test = load_dataset(dataset, data_dir)
     held_out = hold_out(train, validation_size=validation_size, proxy_size=proxy_size, seed=seed)
@@ -87,7 +88,7 @@ def add(
             "float_test": on_test.accuracy(content),
             "stored_test": on_test.accuracy(found.content),
         },
-        card=read_json(card) if card else {},
+        card=notes,
         created=datetime.now(UTC),
         fedcomp=version("fedcomp"),
         parent=versions[-1].digest if versions else None,

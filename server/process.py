@@ -14,7 +14,7 @@ from fedcomp.deployment import Registrar
 from fedcomp.deployment.gate import Gate
 from fedcomp.deployment.superlink import COMPLETED, ServerCertificates, SuperLink, find_run
 from fedcomp.errors import CredentialError, RunError, UsageError
-from fedcomp.files import read_json, try_lock, write_json
+from fedcomp.files import asked_to_write, read_json, try_lock, write_json
 from fedcomp.reporting import Progress, RoundRow
 from fedcomp.reporting.logs import LogSettings
 from fedcomp.reporting.tail import RowTail
@@ -74,11 +74,13 @@ def serve(config: RunConfig, settings: ServerSettings, progress: Progress) -> di
         The contents of ``summary.json``.
 
     Raises:
-        UsageError: There is a run already and `resume` is not set, or another server uses the state.
+        UsageError: There is a run already and `resume` is not set, another server uses the state, or it can not be
+            made.
         RunError: The run failed, or Flower did.
     """
     folder = settings.run_folder
-    settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with asked_to_write(f"the state {settings.state}"):
+        settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_server(settings.state):
         if is_finished(folder) and not settings.resume:
             raise UsageError(f"{folder} holds a run that is finished: choose another --state")

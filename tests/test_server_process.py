@@ -41,6 +41,12 @@ def test_a_finished_run_is_no_answer_to_a_new_one(tmp_path):
     assert serve(RunConfig(), settings(tmp_path, resume=True), progress_to(io.StringIO())) == {}
 
 
+def test_a_state_that_can_not_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"can't write the state .*/file/state: Not a directory"):
+        serve(RunConfig(), settings(tmp_path / "file" / "state", resume=False), progress_to(io.StringIO()))
+
+
 def test_another_configuration_is_refused_before_anything_is_started(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "_serve", lambda *_: pytest.fail("it was started"))
     (tmp_path / "run").mkdir()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 import numpy as np
 
-from fedcomp.errors import ServingError
+from fedcomp.errors import ServingError, UsageError
 from fedcomp.printable import printable
 from fedcomp.private_files import read_private
 from fedcomp.serving import serving_pb2 as pb
@@ -80,7 +81,8 @@ class ModelClient:
         timeout: Seconds for each call.
 
     Raises:
-        CredentialError: The certificate can not be read.
+        UsageError: The authority's file holds no certificate.
+        CredentialError: It can not be read.
     """
 
     def __init__(self, address: Address, authority: Path | None = None, *, timeout: float = 60.0) -> None:
@@ -89,7 +91,7 @@ class ModelClient:
         if authority is None:
             self._channel = grpc.insecure_channel(str(address), options)
         else:
-            credentials = grpc.ssl_channel_credentials(read_private(authority))
+            credentials = grpc.ssl_channel_credentials(_read_authority(authority))
             self._channel = grpc.secure_channel(str(address), credentials, options)
         self._stub = ModelServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
@@ -158,3 +160,13 @@ class ModelClient:
             raise CallFailed(code, f"{self.address} says {code.name}: {details}") from None
         except StopIteration:
             raise CallFailed(grpc.StatusCode.ABORTED, f"{self.address} ended a download before it began") from None
+
+
+def _read_authority(path: Path) -> bytes:
+    """Return a certificate, looked at: without one gRPC fails at each call as if the service were away."""
+    content = read_private(path)
+    try:
+        ssl.create_default_context(cafile=str(path))
+    except OSError as error:
+        raise UsageError(f"{path} holds no authority's certificate in PEM: {error}") from None
+    return content

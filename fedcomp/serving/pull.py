@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from fedcomp.errors import ArtifactError, ServingError
-from fedcomp.files import write_atomically
+from fedcomp.files import asked_to_write, write_atomically
 from fedcomp.printable import printable
 from fedcomp.serving.client import CallFailed
 from fedcomp.serving.patience import Patience
@@ -47,7 +47,8 @@ class _Copy:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path, self._folder, self._name = folder / f"{name}.fcm", folder, name
-        folder.mkdir(parents=True, exist_ok=True)
+        with asked_to_write(f"the folder {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def holds(self, manifest: Manifest) -> bool:
         """Tell whether the artifact is there and whole."""
@@ -100,7 +101,7 @@ def pull(
         sleep: Pauses.
 
     Raises:
-        UsageError: The name or digest is none.
+        UsageError: The name or digest is none, or the folder can not be made.
         ServingError: The service refuses, or can not be reached.
         ArtifactError: What it offers is not what is wanted.
     """

@@ -42,6 +42,9 @@ STATUS: dict[type[FedcompError], grpc.StatusCode] = {
 }
 """The status of each failure; of a subclass, that of its nearest parent here."""
 
+_OF_THE_STORE = (grpc.StatusCode.DATA_LOSS, grpc.StatusCode.UNAVAILABLE)
+"""What the operator has to know of."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Content:
@@ -182,6 +185,8 @@ async def _told(context: Context) -> AsyncIterator[None]:
         yield
     except FedcompError as error:
         code = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), grpc.StatusCode.INTERNAL)
-        if code is grpc.StatusCode.DATA_LOSS:
+        if code in _OF_THE_STORE:
             _log.error("%s", error)
-        await context.abort(code, printable(str(error)))
+        # What the store's file system says has its paths, or the URL with a password.
+        message = "the store can not be read" if code is grpc.StatusCode.UNAVAILABLE else str(error)
+        await context.abort(code, printable(message))

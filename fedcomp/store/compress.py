@@ -125,7 +125,10 @@ class _Rounding(NamedTuple):
     def of(cls, model: SplitModel, calibration: NDArray) -> _Rounding:
         large = {name: values for name, values in model.weights.items() if values.size >= _KEPT_BELOW}
         if not large:
-            raise UsageError(f"model has no weights of {_KEPT_BELOW} values or more: there is nothing to compress")
+            raise UsageError(
+                f"model has no float32 weights of {_KEPT_BELOW} values or more, as where they are int8: there is "
+                "nothing to compress"
+            )
         skeleton = parse_onnx(model.skeleton)
         layers = find_layers(skeleton, large)
         steps = _even_steps(model, list(large), calibration)

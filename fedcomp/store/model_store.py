@@ -106,7 +106,7 @@ class ModelStore:
             check_digest(digest)
         versions = self.versions(name)
         if not versions:
-            raise UnknownModel(f"there is no model {name!r} in {self.url}")
+            raise UnknownModel(f"there is no model {name!r}")
         if digest is None:
             return versions[-1]
         # Manifests by their own digest first, without reading any: a damaged one can be named, and hides no other.
@@ -114,7 +114,7 @@ class ModelStore:
         by_artifact = (version for version in reversed(versions) if self.manifest(version).artifact == digest)
         for version in chain(by_manifest, by_artifact):
             return version
-        raise UnknownModel(f"model {name!r} has no version {digest[:12]} in {self.url}")
+        raise UnknownModel(f"model {name!r} has no version {digest[:12]}")
 
     def manifest(self, version: Version) -> Manifest:
         """Return a version's manifest; raises `ArtifactError` if it is damaged, `UnknownModel` if it is gone."""

@@ -51,7 +51,7 @@ class ObjectFolder:
             StoreError: They can not be read.
         """
         path = self._path(_place(check_digest(digest)))
-        with _told(f"object {digest[:12]} of {self.url}"):
+        with _told(f"object {digest[:12]}"):
             num_bytes = self._system.size(path)
             if num_bytes is None or num_bytes > max_bytes:
                 raise ArtifactError(f"object {digest[:12]} has {num_bytes} bytes, at most {max_bytes} are allowed")

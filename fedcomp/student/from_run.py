@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedcomp.config import RunConfig
 from fedcomp.errors import ConfigError
+from fedcomp.files import asked_to_write
 from fedcomp.student.finished_run import FinishedRun
 from fedcomp.student.layer_bits import layer_bits
 from fedcomp.student.make import StudentSettings, export_student, train_student
@@ -67,7 +68,7 @@ def student_from_run(
 
     Raises:
         ConfigError: A change is wrong, or of a key that is none of `STUDENT_KEYS`.
-        UsageError: The folder holds no finished run, or no clients for an ensemble.
+        UsageError: The folder holds no finished run, or no clients for an ensemble; `out` can not be made.
         DataError: A model is damaged, or the data set is not what it was.
         RunError: The teacher is an ensemble of which nobody is better than chance.
     """
@@ -76,6 +77,8 @@ def student_from_run(
     config = finished.config
     settings, student, lesson = StudentSettings.of(config), finished.build(config.student_model), finished.lesson()
     layer_bits(student, settings.bits)  # what fits no layer is refused before anything is learned
+    with asked_to_write(f"the student's folder {out}"):
+        out.mkdir(parents=True, exist_ok=True)
     num_images = len(lesson.proxy) // config.proxy_views
     note(f"distill {config.student_model} on {num_images} images, {config.distill_epochs} epochs")
     report = train_student(student, lesson, settings)

@@ -159,12 +159,18 @@ def test_the_command(port, tmp_path, capsys):
     assert run([*command, "--digest", digest_of(ARTIFACT)]) == 0
     assert "is held already" in capsys.readouterr().out
     assert run(["store", "unpack", str(out / "tiny.fcm"), str(tmp_path / "tiny.onnx")]) == 0
+    assert run(["store", "unpack", str(out / "tiny.fcm"), str(tmp_path / "missing" / "tiny.onnx")]) == 2
+    assert "missing/tiny.onnx: No such file or directory" in capsys.readouterr().err
     assert run(["store", "list", "--store", str(tmp_path / "models")]) == 0
     assert run(["store", "show", "tiny", "--store", str(tmp_path / "models")]) == 0
     assert digest_of(ARTIFACT) in capsys.readouterr().out
     assert run(["pull", f"127.0.0.1:{port}", "other", "--out", str(out)]) == 1
     assert "NOT_FOUND" in capsys.readouterr().err
+    assert run(["pull", f"127.0.0.1:{port}", "tiny", "--out", str(out), "--tls", str(out / "tiny.json")]) == 2
+    assert "tiny.json holds no authority's certificate" in capsys.readouterr().err
     assert run(["pull", "192.0.2.1:1", "tiny", "--out", str(out)]) == 2
+    assert run(["pull", f"127.0.0.1:{port}", "tiny", "--out", str(out / "tiny.fcm" / "x")]) == 2
+    assert "can't write the folder" in capsys.readouterr().err
     assert run(["serve", "--store", str(tmp_path / "models"), "--listen", "0.0.0.0:0"]) == 2
 
 

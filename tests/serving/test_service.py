@@ -163,6 +163,24 @@ def test_damage_is_data_loss_and_names_go_on(tmp_path):
         client.predict("bad", tiny_images(1))  # a load that failed is tried again
 
 
+def test_callers_are_not_told_where_the_store_is(tmp_path):
+    store = ModelStore(str(tmp_path))
+    store.put(manifest_of(ARTIFACT), ARTIFACT)
+    path = tmp_path / "objects" / digest_of(ARTIFACT)[:2] / digest_of(ARTIFACT)
+    path.unlink()
+    with serving(store) as server, ModelClient(Address("127.0.0.1", server.port), timeout=10) as client:
+        for asked in [("other", ""), ("tiny", "0" * 64), ("tiny", "")]:
+            with pytest.raises(CallFailed) as failed:
+                client.open_download(*asked)
+            assert failed.value.code is grpc.StatusCode.NOT_FOUND
+            assert str(tmp_path) not in str(failed.value)
+        path.mkdir()
+        with pytest.raises(CallFailed, match="the store can not be read") as failed:
+            client.open_download("tiny", "")
+        assert failed.value.code is grpc.StatusCode.UNAVAILABLE
+        assert str(tmp_path) not in str(failed.value)
+
+
 def test_a_model_over_the_budget_of_memory(store):
     with serving(store, memory_bytes=1000) as server, ModelClient(Address("127.0.0.1", server.port)) as client:
         with pytest.raises(CallFailed, match="this service has 1000") as failed:

@@ -68,6 +68,8 @@ def test_more_tolerance_makes_smaller_artifacts_that_keep_to_it():
 def test_what_can_not_be_is_said():
     content, images = tiny_model(), tiny_images(20)
     wrong = Measure(images, 1 - LoadedModel(content).logits(images).argmax(axis=1).clip(0, 1))
+    with pytest.raises(UsageError, match="no float32 weights of 64 values or more"):
+        compress(tiny_model(channels=1), wrong, images)
     with pytest.raises(UsageError, match="no step keeps"):
         compress(content, Measure(images, LoadedModel(content).logits(images).argmax(axis=1)), images, steps=[40.0])
     for validation, calibration in (

@@ -48,6 +48,14 @@ def test_what_is_wrong_is_named(run_folder, arguments, message, capsys):
     assert not (run_folder / "student").exists()
 
 
+def test_a_folder_that_can_not_be_made_is_named_before_the_work(run_folder, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert run(["student", str(run_folder), *QUICK, "--out", str(tmp_path / "file" / "phone")]) == 2
+    shown = capsys.readouterr()
+    assert "can't write the student's folder" in shown.err
+    assert "distill" not in shown.out
+
+
 def test_a_folder_without_a_finished_run_is_refused(run_folder, tmp_path, capsys):
     assert run(["student", str(tmp_path)]) == 2
     assert "is not the folder of a finished run" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from logging import ERROR, WARNING
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,6 +140,17 @@ class CompressedStrategy(Strategy):
         check_inner(inner, CompressedStrategy)
         for name, text in {"codec": codec, "downlink": downlink, "downlink_full": downlink_full}.items():
             _check_text(name, text)
+        for name, number in {
+            "downlink_max_lag": downlink_max_lag,
+            "downlink_cache_bytes": downlink_cache_bytes,
+            "budget_by_weight": budget_by_weight,
+            "residual_decay": residual_decay,
+            "momentum_correction": momentum_correction,
+            "seed": seed,
+            "clip_update_norm": clip_update_norm,
+            "min_replies": min_replies,
+        }.items():
+            _check_number(name, number)
         ErrorFeedback(residual_decay, momentum_correction)  # raises what is out of range here, not at the clients
         if min_replies < 1:
             raise UsageError(f"min_replies is {min_replies}, expected 1 or more")
@@ -434,3 +446,8 @@ class CompressedStrategy(Strategy):
 def _check_text(name: str, codec: object) -> None:
     if not isinstance(codec, str):
         raise UsageError(f"{name} is {codec!r}, expected text: a codec such as 'thin', or {NO_CODEC!r}")
+
+
+def _check_number(name: str, number: object) -> None:
+    if not isinstance(number, Real):
+        raise UsageError(f"{name} is {number!r}, expected a number")

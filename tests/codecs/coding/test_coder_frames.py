@@ -1,6 +1,8 @@
 """What the entropy coders' strict readers take: everything that the encoders write, in one piece or many."""
 
 import contextlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -39,6 +41,20 @@ def test_pcodec_comes_back(kind, size, dtype):
     numbers = SYMBOLS[kind](size).astype(dtype)
     decoded = Pcodec().decode(Pcodec().encode(numbers), ArraySpec(dtype, size))
     np.testing.assert_array_equal(decoded, numbers, strict=True)
+
+
+LEFT_BEHIND = """
+import ctypes
+import numpy as np
+from fedcomp.codecs.coding import entropy
+entropy.OpenZLFSE().encode(np.zeros(100, np.uint8))
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(vars(entropy)))  # as with torch and Flower, which leave modules behind
+"""
+
+
+def test_nothing_is_printed_about_leaks_at_exit():
+    done = subprocess.run([sys.executable, "-c", LEFT_BEHIND], capture_output=True, text=True, check=True, timeout=60)
+    assert not done.stderr
 
 
 @given(st.binary(min_size=1, max_size=2000))
