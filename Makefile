@@ -11,8 +11,8 @@ demo: $(INSTALLED)  ## the main job on embedded data
 test: lint  ## everything that CI checks; types beside tests, whose first ones wait for processes
 	$(MAKE) --no-print-directory --jobs=2 types suite
 
-suite: $(INSTALLED)  ## all tests; a third process for two cores, since some wait for others most of the time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+suite: $(INSTALLED)  ## all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: lint types  ## linter, format, layers, types
 
