@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -113,6 +114,21 @@ def renew_server_certificate(folder: Path, hosts: Sequence[str] | None = None, d
     server = _certify_server(server_key.public_key(), _subject_alternative_name(hosts), days, ca, ca_key)
     replace_private(folder / SERVER_CERTIFICATE, server.public_bytes(Encoding.PEM))
     return _read_out(server)
+
+
+def trust(authority: Path) -> ssl.SSLContext:
+    """Return TLS for a client that trusts an authority alone.
+
+    Args:
+        authority: File of its certificate, PEM.
+
+    Raises:
+        UsageError: It holds none.
+    """
+    try:
+        return ssl.create_default_context(cafile=str(authority))
+    except OSError as error:
+        raise UsageError(f"{authority} holds no authority's certificate in PEM: {error}") from None
 
 
 def _certify_authority(key: ec.EllipticCurvePrivateKey, days: int) -> x509.Certificate:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 import tomli_w
 
 from fedcomp.address import LOOPBACK
+from fedcomp.deployment.authority import trust
 from fedcomp.deployment.flower_commands import flower_environment
 from fedcomp.deployment.processes import free_ports, running
 from fedcomp.deployment.relay import relay
 from fedcomp.deployment.warm import warm_clientapp
-from fedcomp.errors import RunError, UsageError
+from fedcomp.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +103,7 @@ def wait_for_server(server: Address, authority: Path | None, patience: _Patience
         UsageError: The authority's file holds no certificate.
         RunError: Its certificate is not trusted: waiting would not help. Or patience is at its end.
     """
-    context = _trust(authority) if authority else None
+    context = trust(authority) if authority else None
     while True:
         try:
             with socket.create_connection(server, _SECONDS_TO_CONNECT) as connection:
@@ -117,13 +118,6 @@ def wait_for_server(server: Address, authority: Path | None, patience: _Patience
             ) from None
         except OSError as error:
             patience.pause(f"{server} does not answer: {error}")
-
-
-def _trust(authority: Path) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=str(authority))
-    except OSError as error:
-        raise UsageError(f"{authority} holds no authority's certificate in PEM: {error}") from None
 
 
 class _Patience:

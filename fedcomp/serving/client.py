@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 import numpy as np
 
-from fedcomp.errors import ServingError, UsageError
+from fedcomp.deployment.authority import trust
+from fedcomp.errors import ServingError
 from fedcomp.printable import printable
 from fedcomp.private_files import read_private
 from fedcomp.serving import serving_pb2 as pb
@@ -91,7 +91,9 @@ class ModelClient:
         if authority is None:
             self._channel = grpc.insecure_channel(str(address), options)
         else:
-            credentials = grpc.ssl_channel_credentials(_read_authority(authority))
+            certificate = read_private(authority)
+            trust(authority)  # looked at: without one gRPC fails at each call as if the service were away
+            credentials = grpc.ssl_channel_credentials(certificate)
             self._channel = grpc.secure_channel(str(address), credentials, options)
         self._stub = ModelServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
@@ -160,13 +162,3 @@ class ModelClient:
             raise CallFailed(code, f"{self.address} says {code.name}: {details}") from None
         except StopIteration:
             raise CallFailed(grpc.StatusCode.ABORTED, f"{self.address} ended a download before it began") from None
-
-
-def _read_authority(path: Path) -> bytes:
-    """Return a certificate, looked at: without one gRPC fails at each call as if the service were away."""
-    content = read_private(path)
-    try:
-        ssl.create_default_context(cafile=str(path))
-    except OSError as error:
-        raise UsageError(f"{path} holds no authority's certificate in PEM: {error}") from None
-    return content
