@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from logging import ERROR, WARNING
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from fedcomp.flower.messages.model_order import MODEL_KEY, explain, failure_of
 from fedcomp.flower.messages.order import ORDER_KEY, CompressionOrder
 from fedcomp.flower.messages.order_record import write_order
 from fedcomp.flower.messages.records import num_bytes, only_array_record, to_array_record, to_model, with_types_of
+from fedcomp.flower.server.arguments import check_codecs, check_numbers
 from fedcomp.flower.server.downlink import Broadcast, Downlink
 from fedcomp.flower.server.evaluations import screen_evaluations
 from fedcomp.flower.server.feed import client_metrics, feed_each, feed_mean, needs_only_the_mean
@@ -138,19 +138,17 @@ class CompressedStrategy(Strategy):
         on_round: Callable[[RoundTraffic], None] | None = None,
     ) -> None:
         check_inner(inner, CompressedStrategy)
-        for name, text in {"codec": codec, "downlink": downlink, "downlink_full": downlink_full}.items():
-            _check_text(name, text)
-        for name, number in {
-            "downlink_max_lag": downlink_max_lag,
-            "downlink_cache_bytes": downlink_cache_bytes,
-            "budget_by_weight": budget_by_weight,
-            "residual_decay": residual_decay,
-            "momentum_correction": momentum_correction,
-            "seed": seed,
-            "clip_update_norm": clip_update_norm,
-            "min_replies": min_replies,
-        }.items():
-            _check_number(name, number)
+        check_codecs(codec=codec, downlink=downlink, downlink_full=downlink_full)
+        check_numbers(
+            downlink_max_lag=downlink_max_lag,
+            downlink_cache_bytes=downlink_cache_bytes,
+            budget_by_weight=budget_by_weight,
+            residual_decay=residual_decay,
+            momentum_correction=momentum_correction,
+            seed=seed,
+            clip_update_norm=clip_update_norm,
+            min_replies=min_replies,
+        )
         ErrorFeedback(residual_decay, momentum_correction)  # raises what is out of range here, not at the clients
         if min_replies < 1:
             raise UsageError(f"min_replies is {min_replies}, expected 1 or more")
@@ -441,13 +439,3 @@ class CompressedStrategy(Strategy):
         self._traffic.complain(
             f"refused the update of client {sender}: {reason}: {error}", client=sender, reason=reason
         )
-
-
-def _check_text(name: str, codec: object) -> None:
-    if not isinstance(codec, str):
-        raise UsageError(f"{name} is {codec!r}, expected text: a codec such as 'thin', or {NO_CODEC!r}")
-
-
-def _check_number(name: str, number: object) -> None:
-    if not isinstance(number, Real):
-        raise UsageError(f"{name} is {number!r}, expected a number")
